@@ -1,0 +1,71 @@
+"""Where the world is let into a walk: hooks between chunks, and executors for whole tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from thalweg.core.solution import Outcome
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Report(NamedTuple):
+    """What a hook sees at a chunk boundary.
+
+    **Fields:** `step` taken of at most `steps`; the `state` after it (after a bad step: the last good one);
+    the `outcome` so far; `seconds` since the walk began in this process.
+    """
+
+    step: int
+    steps: int
+    state: Any
+    outcome: Outcome
+    seconds: float
+
+
+class Hook(Protocol):
+    """Progress bars, metrics, time limits: called between chunks, returns an outcome to stop the walk, or `None`.
+
+    Any function will do. A hook may also have the methods of `Resumer` and `Closer`.
+    """
+
+    def __call__(self, report: Report, /) -> Outcome | None: ...
+
+
+@runtime_checkable
+class Resumer(Protocol):
+    """A hook that knows where an earlier walk stopped (a checkpoint)."""
+
+    def restore(self, template: Any) -> tuple[Any, int] | None:
+        """The state and step to go on from, built like `template`; `None` to start afresh."""
+        ...
+
+
+@runtime_checkable
+class Closer(Protocol):
+    """A hook with something left to do when the walk has ended, however it ended."""
+
+    def close(self, report: Report) -> None: ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A hook that can say where the last good state is kept."""
+
+    @property
+    def kept(self) -> str | None: ...
+
+
+class Executor(Protocol):
+    """Where independent tasks run: this process, a pool, a cluster. Results come in the order of the tasks."""
+
+    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[Result]: ...
+
+
+class Serial:
+    """The executor that runs every task here and now."""
+
+    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[Result]:
+        return map(function, tasks)

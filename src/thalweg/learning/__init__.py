@@ -1,0 +1,1 @@
+"""Symmetry breaking and phase transitions in training."""

@@ -1,0 +1,1 @@
+"""What a theorist of learning asks for."""

@@ -1,0 +1,1 @@
+"""How a walk is made: one algorithm per file, and the one step loop."""

@@ -1,0 +1,1 @@
+"""Adversarial examples as a landscape."""

@@ -1,0 +1,1 @@
+"""What a security engineer asks for."""

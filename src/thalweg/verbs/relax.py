@@ -1,0 +1,163 @@
+"""`relax`: walk downhill to rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from thalweg.core.checks import check_scalar, floating, positive, traced
+from thalweg.core.energy import AbstractHostField, Landscape
+from thalweg.core.errors import InputError
+from thalweg.core.hooks import Hook
+from thalweg.core.solution import Outcome, Solution
+from thalweg.core.space import AbstractSpace, Euclidean, Signs
+from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_norm
+from thalweg.methods.drive import drive
+from thalweg.methods.registry import named
+from thalweg.methods.trace import Recorded, Trace, advance_recorded, recorded, taken
+from thalweg.verbs.ending import concluded
+
+Method = AbstractDescent | AbstractFlow
+
+
+class Descending(eqx.Module):
+    """A descent under way: the method's own `state`, and the lowest point seen so far."""
+
+    state: PyTree
+    best: PyTree
+    lowest: Float[Array, ""]
+
+
+# Functions at module level and parameters as leaves (`eqx.Partial`): a closure made anew in each call would
+# compile anew in each call.
+def _seen(before: Descending, state: PyTree) -> Descending:
+    lower = state.value < before.lowest
+    best = jax.tree.map(lambda new, old: jnp.where(lower, new, old), state.x, before.best)
+    return Descending(state, best, jnp.where(lower, state.value, before.lowest))
+
+
+@eqx.filter_jit
+def _begun(method: Method, energy: Landscape, space: AbstractSpace, x: PyTree) -> Descending:
+    if isinstance(method, AbstractFlow):
+        state = method.init(energy, space, x)
+    else:
+        state = method.init(space, x, *look(energy, space, x))
+    return Descending(state, state.x, state.value)
+
+
+def _advance(method: Method, energy: Landscape, space: AbstractSpace, walk: Descending) -> Descending:
+    if isinstance(method, AbstractFlow):
+        return _seen(walk, method.step(energy, space, walk.state))
+    return _seen(walk, method.tell(space, walk.state, *look(energy, space, walk.state.trial)))
+
+
+@eqx.filter_jit
+def _told(method: AbstractDescent, space: AbstractSpace, walk: Descending, value, push) -> Descending:
+    return _seen(walk, method.tell(space, walk.state, value, space.project(walk.state.trial, push)))
+
+
+def _advance_on_host(method: AbstractDescent, field: AbstractHostField, space: AbstractSpace, walk: Descending):
+    value, push = look(field, Euclidean(), walk.state.trial)
+    return _told(method, space, walk, value, push)
+
+
+def _judge(tol: Float[Array, ""], walk: Descending | Recorded) -> Int[Array, ""]:
+    walk = walk.state if isinstance(walk, Recorded) else walk
+    push = tree_norm(walk.state.force)
+    finite = jnp.isfinite(walk.state.value) & jnp.isfinite(push)
+    trial = getattr(walk.state, "trial", None)
+    stuck = jnp.array(False) if trial is None else _same(trial, walk.state.x)
+    resting = jnp.where(stuck, Outcome.STALLED.code, Outcome.WALKING.code)
+    return jnp.where(~finite, Outcome.NONFINITE.code, jnp.where(push < tol, Outcome.DONE.code, resting))
+
+
+def _same(a: PyTree, b: PyTree) -> Array:
+    return jnp.all(
+        jnp.stack([jnp.all(left == right) for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)])
+    )
+
+
+def relax(
+    energy: Landscape | AbstractHostField,
+    x0: PyTree,
+    method: Method | str | None = None,
+    *,
+    space: AbstractSpace | None = None,
+    tol: float = 1e-6,
+    max_steps: int = 10_000,
+    trace: Trace | None = None,
+    throw: bool = True,
+    on_chunk: tuple[Hook, ...] | Hook = (),
+) -> Solution:
+    """Relax `x0` on `energy` until the norm of the force is below `tol`.
+
+    **Arguments:**
+
+    - `energy`: any callable from a pytree to a scalar (an `AbstractEnergy` compiles once for all its parameters), or a
+      host field, which is then asked once per step.
+    - `x0`: the start, a pytree of floating arrays.
+    - `method`: a descent, or its name (`fire`, `lbfgs`, `projected`, `flow`); by default `projected` where `space`
+      has walls and `fire` elsewhere.
+    - `space`: where `x` lives; by default unbounded.
+    - `tol`: bound on the Euclidean norm, over all leaves, of the force that can still move `x`.
+    - `max_steps`: at most so many steps, each one energy and force (the flow: one integrator step).
+    - `trace`: what to record of the walk (`walk.state.x`, `.value`, `.force`).
+    - `throw`: raise on any other ending than `DONE`; otherwise the lowest point so far comes back with its outcome.
+      Inside `jit` and `vmap` nothing can be raised: pass `throw=False` there and read the outcome.
+    - `on_chunk`: hooks, called between chunks of steps.
+
+    **Returns:** a `Solution` with `stats` `steps`, `force_norm` and `seconds`.
+
+    **Raises:** `InputError` for an unusable start or method; `WalkError` for a walk that did not arrive.
+    """
+    space = Euclidean() if space is None else space
+    method = _chosen(method, space)
+    x = _checked(energy, x0, method, space, tol, throw)
+    host = isinstance(energy, AbstractHostField)
+    begun: Any = _begun_on_host if host else _begun
+    step: Any = _advance_on_host if host else _advance
+    state: Any = begun(method, energy, space, x)
+    advance: Any = eqx.Partial(step, method, energy, space)
+    if trace is not None:
+        advance, state = eqx.Partial(advance_recorded, trace, advance), recorded(trace, state, max_steps)
+    judge = eqx.Partial(_judge, jnp.asarray(tol))
+    hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
+    end = drive(advance, state, max_steps, judge=judge, host=host, hooks=hooks)
+    walk = end.state.state if trace is not None else end.state
+    arrived = end.outcome == Outcome.DONE.code
+    value = jax.tree.map(lambda here, best: jnp.where(arrived, here, best), walk.state.x, walk.best)
+    height = jnp.where(arrived, walk.state.value, walk.lowest)
+    stats = {"steps": end.step, "force_norm": tree_norm(walk.state.force), "seconds": end.seconds}
+    records = taken(trace, end.state) if trace is not None else None
+    return concluded(Solution(value, height, end.outcome, records, stats), end, "relax", hooks, throw)
+
+
+def _chosen(method: Method | str | None, space: AbstractSpace) -> Method:
+    if isinstance(getattr(space, "space", space), Signs):
+        raise InputError("relax: signs have no downhill direction: use sample to walk on them.")
+    if method is None:
+        return named("relax", "fire" if isinstance(space, Euclidean) else "projected")
+    return named("relax", method) if isinstance(method, str) else method
+
+
+def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, tol: float, throw: bool) -> PyTree:
+    x = space.wrap(floating(x0, "relax"))
+    positive(tol, "tol", "relax")
+    if isinstance(energy, AbstractHostField):
+        if isinstance(method, AbstractFlow):
+            raise InputError("relax: a gradient flow needs a compiled landscape, not a host field: use 'fire'.")
+    else:
+        check_scalar(energy, x, "relax")
+    if throw and traced(x, energy):
+        raise InputError("relax: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
+    return x
+
+
+def _begun_on_host(method: Any, field: AbstractHostField, space: AbstractSpace, x: PyTree) -> Descending:
+    value, push = look(field, Euclidean(), x)
+    state = method.init(space, x, value, space.project(x, push))
+    return Descending(state, state.x, state.value)

@@ -1,0 +1,30 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Double precision for one test; the library itself never turns it on."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder of full data sets, or a visible skip that says how to get it."""
+    named = os.environ.get("THALWEG_DATA")
+    if not named:
+        pytest.skip("needs full data sets: set THALWEG_DATA to a folder that holds them (see `thalweg data list`)")
+    folder = Path(named).expanduser().resolve()
+    # A folder that was asked for and is not there is a mistake to be seen, not a reason to skip.
+    assert folder.is_dir(), f"THALWEG_DATA names {folder}, which is not a folder: correct it or unset it."
+    return folder

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Runs the benchmarks with the Python named in $1: run_all.py where there is one, otherwise each file in turn.
+set -eu
+cd "$(dirname "$0")/.."
+python="$1"
+shift
+if [ -f benchmarks/run_all.py ]; then exec "$python" benchmarks/run_all.py "$@"; fi
+found=0
+for file in benchmarks/*.py; do
+  [ -f "$file" ] || continue
+  found=1
+  echo "bench: $file"
+  "$python" "$file" "$@"
+done
+[ "$found" = 1 ] || { echo "bench: no benchmarks/*.py to run." >&2; exit 1; }
