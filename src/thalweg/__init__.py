@@ -1,1 +1,109 @@
 """Walks on differentiable landscapes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thalweg import landscapes
+    from thalweg.core.energy import (
+        AbstractEnergy,
+        AbstractHostField,
+        Restrict,
+        Scaled,
+        Sum,
+        force,
+        value_and_force,
+    )
+    from thalweg.core.errors import InputError, MissingExtra, PrecisionError, ThalwegError, WalkError
+    from thalweg.core.paths import AbstractPath, Bent, Curve, Polygon, Straight
+    from thalweg.core.solution import Outcome, Solution
+    from thalweg.core.space import AbstractSpace, Box, Euclidean, Frozen, Periodic, Signs
+    from thalweg.diagnostics.closure import closure, loop
+    from thalweg.interop.host import HostField
+    from thalweg.methods.data import Batches, Fetched, Whole
+    from thalweg.methods.trace import Trace
+    from thalweg.verbs.relax import relax
+    from thalweg.verbs.train import EarlyStop, from_loss, train
+    from thalweg.verbs.work import work
+
+    __version__: str
+
+__all__ = [
+    "AbstractEnergy",
+    "AbstractHostField",
+    "AbstractPath",
+    "AbstractSpace",
+    "Batches",
+    "Bent",
+    "Box",
+    "Curve",
+    "EarlyStop",
+    "Euclidean",
+    "Fetched",
+    "Frozen",
+    "HostField",
+    "InputError",
+    "MissingExtra",
+    "Outcome",
+    "Periodic",
+    "Polygon",
+    "PrecisionError",
+    "Restrict",
+    "Scaled",
+    "Signs",
+    "Solution",
+    "Straight",
+    "Sum",
+    "ThalwegError",
+    "Trace",
+    "WalkError",
+    "Whole",
+    "__version__",
+    "closure",
+    "force",
+    "from_loss",
+    "landscapes",
+    "loop",
+    "relax",
+    "train",
+    "value_and_force",
+    "work",
+]
+
+_PLACES = {
+    "core.energy": "AbstractEnergy AbstractHostField Restrict Scaled Sum force value_and_force",
+    "core.errors": "InputError MissingExtra PrecisionError ThalwegError WalkError",
+    "core.paths": "AbstractPath Bent Curve Polygon Straight",
+    "core.solution": "Outcome Solution",
+    "core.space": "AbstractSpace Box Euclidean Frozen Periodic Signs",
+    "diagnostics.closure": "closure loop",
+    "interop.host": "HostField",
+    "methods.data": "Batches Fetched Whole",
+    "methods.trace": "Trace",
+    "verbs.relax": "relax",
+    "verbs.train": "EarlyStop from_loss train",
+    "verbs.work": "work",
+}
+_WHERE = {name: f"thalweg.{module}" for module, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    # Everything is imported when it is first asked for: `import thalweg` alone must not start JAX.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("thalweg")
+    elif name == "landscapes":
+        value = import_module("thalweg.landscapes")
+    elif name in _WHERE:
+        value = getattr(import_module(_WHERE[name]), name)
+    else:
+        raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,13 +14,15 @@ from thalweg.methods.line import Field, Work, line_integral
 class Closure(eqx.Module):
     """The work of a field beside the fall of an energy along one path.
 
-    **Fields:** the `work` with its error; the `fall`, E(start) - E(end); the `gap`, work minus fall; and the gap
-    `relative` to the fall. A field that is the force of the energy has a gap within the error of the work.
+    **Fields:** the `work` with its error; the `fall`, E(start) - E(end); the `gap`, work minus fall; the `error` of the
+    gap, which is that of the work plus the rounding of the two heights (50 eps each, as in the quadrature); and the gap
+    `relative` to the fall. A field that is the force of the energy has a gap within the error.
     """
 
     work: Work
     fall: Float[Array, "*batch"]
     gap: Float[Array, "*batch"]
+    error: Float[Array, "*batch"]
     relative: Float[Array, "*batch"]
 
 
@@ -40,9 +42,11 @@ def closure(
     """
     done = line_integral(energy if field is None else field, path, tol, max_pieces, "closure")
     first, last = path(jnp.asarray(0.0, done.value.dtype)), path(jnp.asarray(1.0, done.value.dtype))
-    fall = height(energy, first) - height(energy, last)
+    above, below = height(energy, first), height(energy, last)
+    fall = above - below
     gap = done.value - fall
-    return Closure(done, fall, gap, jnp.abs(gap) / jnp.maximum(jnp.abs(fall), jnp.finfo(fall.dtype).tiny))
+    error = done.error + 50 * jnp.finfo(fall.dtype).eps * (jnp.abs(above) + jnp.abs(below))
+    return Closure(done, fall, gap, error, jnp.abs(gap) / jnp.maximum(jnp.abs(fall), jnp.finfo(fall.dtype).tiny))
 
 
 def loop(

@@ -20,15 +20,16 @@ def as_jax(
     """A PyTorch module as a JAX function of one item, which works inside `jit`, `vmap` and `grad`.
 
     First-order reverse mode only: `jax.jvp`, `jacfwd`, `hessian` and a gradient of a gradient raise, because the
-    callback behind it cannot be differentiated again. `vmap` makes one batched call of the module. An output that is one number
-    costs one forward and one backward pass per gradient, any other output two forwards and one backward.
+    callback behind it cannot be differentiated again. `vmap` makes one batched call of the module. An output that is
+    one number costs one forward and one backward pass per gradient, any other output two forwards and one backward.
     Arrays pass through the CPU. Make it once and keep it: every new one compiles anew.
 
-    **Arguments:** as in `from_torch`, but the function that comes out takes one item, without the batch axis.
+    **Arguments:** as in `from_torch`, or what it made; but the function that comes out takes one item, without the
+    batch axis.
 
     **Raises:** `InputError` while tracing, for an input that the module refuses.
     """
-    function = from_torch(module, device=device, dtype=dtype)
+    function = module if isinstance(module, TorchFunction) else from_torch(module, device=device, dtype=dtype)
     # The callback is always handed CPU arrays.
     function = TorchFunction(function.function, function.device, function.dtype, may_copy=True)
     shapes: dict[Any, jax.ShapeDtypeStruct] = {}
@@ -70,7 +71,7 @@ def _folded(host: Callable[..., Any], ranks: tuple[int, ...], *args: Any) -> Any
     arrays = [np.asarray(arg) for arg in args]
     lead = arrays[0].shape[: arrays[0].ndim - ranks[0]]
     batches = [a.reshape(-1, *a.shape[a.ndim - rank :]) for a, rank in zip(arrays, ranks, strict=True)]
-    return jax.tree.map(lambda out: out.reshape(*lead, *out.shape[1:]), host(*batches))
+    return jax.tree.map(lambda out: out.reshape((*lead, *out.shape[1:])), host(*batches))
 
 
 def _host_tensor(function: TorchFunction, x: np.ndarray) -> Any:

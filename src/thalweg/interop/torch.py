@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from thalweg.core.errors import InputError, PrecisionError, require
+from thalweg.core.errors import InputError, require
 from thalweg.interop.host import HostField, check_repeatable, floats
 
 
@@ -29,7 +31,7 @@ class TorchFunction:
         # Cloned, because a module may work in place and JAX's arrays must never change.
         tensors = jax.tree.map(lambda tensor: tensor.clone(), self.tensors(x))
         with pytorch().no_grad():
-            return _array(self.output(tensors).clone(), self.name, x)
+            return jnp.array(floats(_array(self.output(tensors), x), self.name, "the output"))
 
     def check_deterministic(self, x: PyTree) -> None:
         """Refuse a module that is random (dropout), or whose output mixes the batch (batch normalisation in training).
@@ -123,22 +125,25 @@ def torch_energy(
     Rules of mode, dtype, layout and device are those of `from_torch`. One call is one forward and one backward pass,
     on the module's device; only the input gets a gradient, `parameter.grad` stays untouched.
 
-    **Arguments:** `module`, `device`, `dtype`, as in `from_torch`; `reduce`, from the module's output `[n, ...]` to one
-    number per item `[n]`, in PyTorch; by default the output is that already.
+    **Arguments:**
+
+    - `module`, `device`, `dtype`: as in `from_torch`; or what it made.
+    - `reduce`: from the module's output `[n, ...]` to one number per item `[n]`, in PyTorch; by default the output is
+      that already.
 
     **Raises:** when evaluated, `InputError` for an input that does not fit, an energy that is not `[n]`, or one that
     autograd cannot follow back to the input.
     """
-    function = from_torch(module, device=device, dtype=dtype)
+    function = module if isinstance(module, TorchFunction) else from_torch(module, device=device, dtype=dtype)
 
     def energies(tensors: Any) -> Any:
         output = function.output(tensors)
-        return output if reduce is None else _refusing(f"{function.name}'s reduce", output, lambda: reduce(output))
+        return output if reduce is None else _refusing(f"{function.name}'s reduce", output, partial(reduce, output))
 
     def value_batch(x: PyTree) -> Array:
         tensors = jax.tree.map(lambda tensor: tensor.clone(), function.tensors(x))
         with pytorch().no_grad():
-            return _array(energies(tensors).clone(), function.name, x)
+            return _array(energies(tensors), x)
 
     def value_and_grad_batch(x: PyTree) -> tuple[Array, PyTree]:
         leaves, structure = jax.tree.flatten(function.tensors(x))
@@ -146,8 +151,7 @@ def torch_energy(
         with pytorch().enable_grad():
             values = energies(jax.tree.unflatten(structure, leaves))
             slopes = slopes_of(values, leaves, None, function.name)
-        arrays = [_array(slope, function.name, x) for slope in slopes]
-        return _array(values.clone(), function.name, x), jax.tree.unflatten(structure, arrays)
+        return _array(values, x), jax.tree.unflatten(structure, [_array(slope, x) for slope in slopes])
 
     value_and_grad_batch.__name__ = f"torch_energy({function.name})"
     return HostField(value_and_grad_batch, value_batch, arrays="jax")
@@ -181,21 +185,16 @@ def pytorch() -> Any:
     return require("torch", package="torch")
 
 
-def _array(tensor: Any, name: str, like: PyTree) -> Array:
-    """A tensor as a JAX array on the device of `like`, over the same memory where it lies there, compact and aligned."""
-    if str(tensor.dtype) == "torch.float64" and not jax.config.jax_enable_x64:
-        # DLPack would round it in silence.
-        raise PrecisionError(
-            f"{name} returned float64 but this process computes in float32: call "
-            "jax.config.update('jax_enable_x64', True) at its start, or convert the module with .float()."
-        )
+def _array(tensor: Any, like: PyTree) -> Any:
+    """A tensor over the same memory, as a JAX array or, where `like` lies on the CPU, as a NumPy view of it."""
     leaf = jax.tree.leaves(like)[0]
-    if not isinstance(leaf, jax.Array):
-        return jax.dlpack.from_dlpack(tensor.detach().cpu().contiguous())
-    # Through the CPU where JAX may not know the device that the tensor is on.
-    tensor = tensor.cpu() if leaf.device.platform == "cpu" else tensor
-    array = jax.dlpack.from_dlpack(tensor.detach().contiguous())
-    return array if array.device == leaf.device else jax.device_put(array, leaf.device)
+    tensor = tensor.detach()
+    if not isinstance(leaf, jax.Array) or all(device.platform == "cpu" for device in leaf.devices()):
+        # JAX takes NumPy arrays five times faster than DLPack, but NumPy has no bfloat16.
+        tensor = tensor.cpu().contiguous()
+        return jax.dlpack.from_dlpack(tensor) if str(tensor.dtype) == "torch.bfloat16" else tensor.numpy()
+    array = jax.dlpack.from_dlpack(tensor.contiguous())
+    return array if array.devices() == leaf.devices() else jax.device_put(array, leaf.sharding)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree
 
+from thalweg.core.checks import traced
+from thalweg.core.errors import InputError
+
 
 class AbstractData(eqx.Module):
     """Batches by pure functions: the cursor says all about where one is."""
@@ -36,6 +39,9 @@ class Whole(AbstractData):
     """All the data in every step."""
 
     arrays: PyTree
+
+    def __check_init__(self):
+        _finite(self.arrays)
 
     def init(self, key: Key[Array, ""]) -> None:
         return None
@@ -63,6 +69,15 @@ class Batches(AbstractData):
     size: int
     shuffle: bool = True
 
+    def __check_init__(self):
+        _finite(self.arrays)
+        sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.arrays)}
+        if len(sizes) > 1 or sizes == {()}:
+            raise InputError(f"the arrays of the data have leading axes {sorted(map(str, sizes))}: make them equal.")
+        (items,) = sizes.pop()
+        if not 1 <= self.size <= items:
+            raise InputError(f"a batch of {self.size} does not fit data of {items} items: choose 1 to {items}.")
+
     def init(self, key: Key[Array, ""]) -> Epoch:
         return self._begun(key)
 
@@ -78,6 +93,16 @@ class Batches(AbstractData):
         next_key, order_key = jax.random.split(key)
         order = jax.random.permutation(order_key, items) if self.shuffle else jnp.arange(items)
         return Epoch(order, jnp.array(0), next_key)
+
+
+def _finite(arrays: PyTree) -> None:
+    leaves = [leaf for leaf in jax.tree.leaves(arrays) if eqx.is_array_like(leaf)]
+    if not leaves or any(jnp.size(leaf) == 0 for leaf in leaves):
+        raise InputError("the data is empty: there is nothing to learn from.")
+    for leaf in leaves:
+        floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        if floats and not traced(leaf) and not bool(jnp.isfinite(leaf).all()):
+            raise InputError("the data holds NaN or infinity: mend or drop those items first.")
 
 
 class Fetched(AbstractHostData):

@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from thalweg.core.energy import AbstractHostField, Landscape, value_and_force
 from thalweg.core.errors import InputError
@@ -70,6 +70,12 @@ def tree_dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
 def tree_norm(a: PyTree) -> Float[Array, ""]:
     """The Euclidean norm over all leaves."""
     return jnp.sqrt(tree_dot(a, a))
+
+
+def tree_equal(a: PyTree, b: PyTree) -> Bool[Array, ""]:
+    """Whether two pytrees hold the same numbers."""
+    equal = jax.tree.map(lambda left, right: jnp.all(left == right), a, b)
+    return jnp.all(jnp.stack(jax.tree.leaves(equal)))
 
 
 def refuse_walls(space: AbstractSpace, method: str, walls: tuple[type, ...]) -> None:

@@ -31,7 +31,8 @@ class FlowState(eqx.Module):
 class GradientFlow(AbstractFlow):
     """The solution of `dx/dt = -dE/dx` from the start, one adaptive step of the integrator at a time.
 
-    **Arguments:** `rtol` and `atol` of each step; `solver`, any Diffrax solver with an error estimate. The default is
+    **Arguments:** `rtol` of each step, by default 1e-6 or a thousand roundings of the dtype, whichever is more, and
+    `atol`, by default a thousandth of it; `solver`, any Diffrax solver with an error estimate. The default is
     implicit, because flow lines end in valleys that are stiff, and solves a dense linear system of the size of `x`.
     For a large `x` pass an explicit one (`diffrax.Tsit5()`); it hovers over the minimum at the distance `rtol * |x|`,
     so that `relax` needs a `tol` above that distance times the stiffest curvature.
@@ -39,8 +40,8 @@ class GradientFlow(AbstractFlow):
     **Source:** Kvaerno, BIT Numer. Math. 44, 489 (2004), for the default solver.
     """
 
-    rtol: float = 1e-6
-    atol: float = 1e-9
+    rtol: float | None = None
+    atol: float | None = None
     solver: diffrax.AbstractSolver = diffrax.Kvaerno3()
 
     bibtex: ClassVar[str] = """@phdthesis{kidger2021on,
@@ -49,50 +50,41 @@ class GradientFlow(AbstractFlow):
     def init(self, energy: Landscape, space: AbstractSpace, x: PyTree) -> FlowState:
         refuse_walls(space, "flow", (Box, Signs))
         value, push = look(energy, space, x)
-        zero = jnp.zeros_like(value)
-        terms = self._terms(energy, space)
-        until, controller = self._controller().init(
-            terms,
-            zero,
-            jnp.full_like(zero, jnp.inf),
-            x,
-            None,
-            None,
-            self._solver().func,
-            self._order(terms),
-        )
-        solver, controller = jax.tree.map(_as_leaf, (self._solver().init(terms, zero, until, x, None), controller))
-        return FlowState(x, value, push, zero, jnp.asarray(until), solver, controller, jnp.array(False))
+        zero, terms = jnp.zeros_like(value), _terms(energy, space)
+        solver, controller = self._tools(value.dtype)
+        endless, order = jnp.full_like(zero, jnp.inf), solver.error_order(terms)
+        until, control = controller.init(terms, zero, endless, x, None, None, solver.func, order)
+        inner, control = jax.tree.map(_as_leaf, (solver.init(terms, zero, until, x, None), control))
+        return FlowState(x, value, push, zero, jnp.asarray(until), inner, control, jnp.array(False))
 
     def step(self, energy: Landscape, space: AbstractSpace, state: FlowState) -> FlowState:
-        terms = self._terms(energy, space)
-        there, error, _, solver, _ = self._solver().step(
+        terms, (solver, controller) = _terms(energy, space), self._tools(state.value.dtype)
+        there, error, _, inner, _ = solver.step(
             terms, state.time, state.until, state.x, None, state.solver, state.jumped
         )
-        keep, time, until, jumped, controller, _ = self._controller().adapt_step_size(
-            state.time, state.until, state.x, there, None, error, self._order(terms), state.controller
+        order: Any = solver.error_order(terms)
+        keep, time, until, jumped, control, _ = controller.adapt_step_size(
+            state.time, state.until, state.x, there, None, error, order, state.controller
         )
-        solver, controller = jax.tree.map(_as_leaf, (solver, controller))
-        x, solver = _choose(jnp.asarray(keep), (there, solver), (state.x, state.solver))
+        inner, control = jax.tree.map(_as_leaf, (inner, control))
+        x, inner = _choose(jnp.asarray(keep), (there, inner), (state.x, state.solver))
         value, push = look(energy, space, x)
-        return FlowState(x, value, push, jnp.asarray(time), jnp.asarray(until), solver, controller, jnp.asarray(jumped))
+        return FlowState(x, value, push, jnp.asarray(time), jnp.asarray(until), inner, control, jnp.asarray(jumped))
 
-    def _terms(self, energy: Landscape, space: AbstractSpace) -> diffrax.ODETerm:
-        return diffrax.ODETerm(lambda t, x, args: space.project(x, force(energy, x)))
-
-    def _solver(self) -> diffrax.AbstractSolver:
+    def _tools(self, dtype: Any) -> tuple[diffrax.AbstractSolver, diffrax.PIDController]:
+        rtol = max(1e-6, 1e3 * float(jnp.finfo(dtype).eps)) if self.rtol is None else self.rtol
+        atol = 1e-3 * rtol if self.atol is None else self.atol
+        solver = self.solver
         # An implicit solver takes the tolerances of its equations from the step's; `diffeqsolve` fills them in
         # and we, who step by ourselves, must too.
-        if not isinstance(self.solver, diffrax.AbstractImplicitSolver):
-            return self.solver
-        chord = diffrax.VeryChord(rtol=self.rtol, atol=self.atol)
-        return eqx.tree_at(lambda solver: solver.root_finder, self.solver, chord)
+        if isinstance(solver, diffrax.AbstractImplicitSolver):
+            chord = diffrax.VeryChord(rtol=rtol, atol=atol)
+            solver = eqx.tree_at(lambda implicit: implicit.root_finder, solver, chord)
+        return solver, diffrax.PIDController(rtol=rtol, atol=atol)
 
-    def _order(self, terms: diffrax.ODETerm) -> Any:
-        return self._solver().error_order(terms)
 
-    def _controller(self) -> diffrax.PIDController:
-        return diffrax.PIDController(rtol=self.rtol, atol=self.atol)
+def _terms(energy: Landscape, space: AbstractSpace) -> diffrax.ODETerm:
+    return diffrax.ODETerm(lambda t, x, args: space.project(x, force(energy, x)))
 
 
 def _as_leaf(leaf: Any) -> Any:

@@ -11,7 +11,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from thalweg.core.space import AbstractSpace, Box, Periodic, Signs
-from thalweg.methods.descent import AbstractDescent, AbstractDescentState, refuse_walls, tree_dot
+from thalweg.methods.descent import AbstractDescent, AbstractDescentState, refuse_walls, tree_dot, tree_equal
 
 
 class LbfgsState(AbstractDescentState):
@@ -43,12 +43,22 @@ class Lbfgs(AbstractDescent):
 
     def init(self, space: AbstractSpace, x: PyTree, value: Float[Array, ""], force: PyTree) -> LbfgsState:
         refuse_walls(space, "lbfgs", (Box, Signs, Periodic))
+        return self._afresh(x, value, force)
+
+    def tell(self, space: AbstractSpace, state: LbfgsState, value: Float[Array, ""], force: PyTree) -> LbfgsState:
+        told = self._asked(state, state.trial, value, force)
+        # A search that has halved its step down to nothing followed a direction that rounding has spoilt:
+        # forget the secant pairs once, and stall only if plain descent finds nothing either.
+        spoilt = tree_equal(told.trial, told.x) & (told.solver.num_accepted_steps > 1)
+        fresh = self._afresh(told.x, told.value, told.force)
+        arrays, fixed = eqx.partition(told, eqx.is_array)
+        chosen = jax.tree.map(lambda new, old: jnp.where(spoilt, new, old), eqx.filter(fresh, eqx.is_array), arrays)
+        return eqx.combine(chosen, fixed)
+
+    def _afresh(self, x: PyTree, value: Float[Array, ""], force: PyTree) -> LbfgsState:
         shape = jax.ShapeDtypeStruct((), value.dtype)
         solver = self._solver().init(lambda y, args: (value, None), x, None, {}, shape, None, frozenset())
         return self._asked(LbfgsState(x, value, force, x, solver), x, value, force)
-
-    def tell(self, space: AbstractSpace, state: LbfgsState, value: Float[Array, ""], force: PyTree) -> LbfgsState:
-        return self._asked(state, state.trial, value, force)
 
     def _solver(self) -> optx.LBFGS:
         # The tolerances are ours (`relax(tol=...)`), so the solver's own never end the walk.

@@ -56,7 +56,7 @@ def _integrated(push: Callable, path: AbstractPath, breaks: tuple[float, ...], t
 
 def _width(path: AbstractPath) -> jnp.dtype:
     """The floating dtype in which `t` is counted: that of the path's own arrays."""
-    leaves = [leaf for leaf in jax.tree.leaves(path) if eqx.is_inexact_array_like(leaf)]
+    leaves = [leaf for leaf in jax.tree.leaves(path) if eqx.is_inexact_array(leaf) or isinstance(leaf, float)]
     return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
 
 

@@ -140,7 +140,7 @@ def _described(name: str, leaf: Any) -> dict[str, Any]:
     import numpy as np
 
     if _is_key(leaf):
-        words = jax.eval_shape(jax.random.key_data, leaf)
+        words = jax.random.key_data(leaf)
         return {"dtype": words.dtype.name, "shape": list(words.shape), "key": str(jax.random.key_impl(leaf))}
     if leaf.dtype != np.bool_ and not jax.numpy.issubdtype(leaf.dtype, np.number):
         raise InputError(f"{name} is an array of {leaf.dtype}, which a checkpoint cannot hold: convert it to numbers.")

@@ -14,7 +14,7 @@ from typing import Any
 
 import tomli_w
 
-from thalweg.core.errors import InputError, ThalwegError, WalkError
+from thalweg.core.errors import InputError, ThalwegError
 from thalweg.runs.atomic import remove_stale, unwritable, write_atomic
 from thalweg.runs.config import config_hash
 from thalweg.runs.lock import LOCK, held, release, take
@@ -27,6 +27,8 @@ from thalweg.runs.manifest import (
     loaded_device,
     now,
     read_manifest,
+    said,
+    status_of,
 )
 from thalweg.runs.record import check_same, identity, make_record, read_record
 
@@ -154,6 +156,11 @@ class Run:
         return "interrupted" if status == "running" and self._lock is None and not held(self.path) else status
 
     @property
+    def locked(self) -> bool:
+        """Whether this object holds the directory, so that it may write there."""
+        return self._lock is not None
+
+    @property
     def state_path(self) -> Path:
         """Its checkpoint."""
         return self.path / "state.safetensors"
@@ -188,7 +195,7 @@ class Run:
         try:
             if error is not None:
                 with suppress(ThalwegError):  # a full disk must not hide why the run failed
-                    self.finish(_said(error), status=_status_of(error))
+                    self.finish(said(error), status=status_of(error))
             elif not self._finished:
                 self.finish("Done.")
         finally:
@@ -257,21 +264,3 @@ def _make(folder: Path) -> None:
             f"{folder} holds {min(names - _OURS)} and no run: choose a new or an empty folder with --out, "
             "so that nothing of yours is overwritten."
         )
-
-
-def _status_of(error: BaseException) -> str:
-    if isinstance(error, SystemExit) and error.code in (0, None):
-        return "done"
-    if isinstance(error, WalkError):
-        from thalweg.core.solution import Outcome
-
-        return "cancelled" if Outcome.CANCELLED.value in error.sentence else "failed"
-    return "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, ThalwegError):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "Stopped at once on request."
-    return f"{type(error).__name__}: {error}".splitlines()[0]

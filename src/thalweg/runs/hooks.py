@@ -34,6 +34,10 @@ class Checkpoint:
     def __init__(
         self, place: Run | str | os.PathLike[str], every_seconds: float | None = 30.0, every_steps: int | None = None
     ):
+        if isinstance(place, Run) and not place.locked:
+            raise InputError(
+                f"the run in {place.path} is only looked at: enter it with `with run:` before it is written."
+            )
         path = place.state_path if isinstance(place, Run) else Path(place)
         self.path = path / "state.safetensors" if path.is_dir() else path
         if every_seconds is not None and not every_seconds >= 0:

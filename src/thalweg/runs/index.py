@@ -87,7 +87,7 @@ def _listed(folder: Path, index: sqlite3.Connection) -> list[RunInfo]:
     for path in _directories(folder):
         stamp = _stamp(path)
         row = known.pop(path.name, None)
-        if row is not None and row[1] == stamp and row[2] != "running":
+        if row is not None and row[1] == stamp:
             info = RunInfo(row[0], *row[2:], path=path)
         else:
             info = _look(path)

@@ -9,11 +9,10 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, ThalwegError, WalkError
 
 STATUSES = ("running", "done", "failed", "cancelled")
 
@@ -75,6 +74,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The installed versions of what computes, read from metadata: nothing is imported."""
+    from importlib import metadata
+
     found = {}
     for package in _PACKAGES:
         try:
@@ -100,7 +101,10 @@ def loaded_device() -> str | None:
     """The device that JAX computes on, if this process has loaded JAX; asking does not load it."""
     if "jax" not in sys.modules:
         return None
-    device = sys.modules["jax"].devices()[0]
+    try:
+        device = sys.modules["jax"].devices()[0]
+    except RuntimeError:  # a plug-in without its hardware: whatever this run computed, it was not with JAX
+        return None
     return f"{device.platform}: {device.device_kind}"
 
 
@@ -148,3 +152,23 @@ def as_json(value: Any, name: str) -> str:
         return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be written as JSON ({error}): give finite numbers, text or lists.") from error
+
+
+def status_of(error: BaseException) -> str:
+    """The status of a run that an exception ended."""
+    if isinstance(error, SystemExit) and error.code in (0, None):
+        return "done"
+    if isinstance(error, WalkError):
+        from thalweg.core.solution import Outcome
+
+        return "cancelled" if Outcome.CANCELLED.value in error.sentence else "failed"
+    return "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def said(error: BaseException) -> str:
+    """The outcome of a run that an exception ended, in one line."""
+    if isinstance(error, ThalwegError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped at once on request."
+    return f"{type(error).__name__}: {error}".splitlines()[0]

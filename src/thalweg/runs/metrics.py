@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Metrics:
     """Appends one JSON object per chunk to the run's `metrics.jsonl`: step, seconds and what `read` finds in the state.
 
-    Gone on with from a checkpoint, it first drops the lines past that step, which will be written again. JSON has no
-    NaN and no infinity: they are written as the texts `"nan"`, `"inf"` and `"-inf"`.
+    Gone on with from a checkpoint, it first drops the lines past that step, which will be written again. Name it before
+    the `Checkpoint` among the hooks: then no kill can come between a state and its line. JSON has no NaN and no
+    infinity: they are written as the texts `"nan"`, `"inf"` and `"-inf"`.
 
     **Arguments:** `run`; `read`, from a state to a mapping of names to scalars.
     """

@@ -15,7 +15,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
 from thalweg.core.solution import Outcome, Solution
 from thalweg.core.space import AbstractSpace, Euclidean, Signs
-from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_norm
+from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_equal, tree_norm
 from thalweg.methods.drive import drive
 from thalweg.methods.registry import named
 from thalweg.methods.trace import Recorded, Trace, advance_recorded, recorded, taken
@@ -70,15 +70,9 @@ def _judge(tol: Float[Array, ""], walk: Descending | Recorded) -> Int[Array, ""]
     push = tree_norm(walk.state.force)
     finite = jnp.isfinite(walk.state.value) & jnp.isfinite(push)
     trial = getattr(walk.state, "trial", None)
-    stuck = jnp.array(False) if trial is None else _same(trial, walk.state.x)
+    stuck = jnp.array(False) if trial is None else tree_equal(trial, walk.state.x)
     resting = jnp.where(stuck, Outcome.STALLED.code, Outcome.WALKING.code)
     return jnp.where(~finite, Outcome.NONFINITE.code, jnp.where(push < tol, Outcome.DONE.code, resting))
-
-
-def _same(a: PyTree, b: PyTree) -> Array:
-    return jnp.all(
-        jnp.stack([jnp.all(left == right) for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)])
-    )
 
 
 def relax(
@@ -87,7 +81,7 @@ def relax(
     method: Method | str | None = None,
     *,
     space: AbstractSpace | None = None,
-    tol: float = 1e-6,
+    tol: float | None = None,
     max_steps: int = 10_000,
     trace: Trace | None = None,
     throw: bool = True,
@@ -103,7 +97,8 @@ def relax(
     - `method`: a descent, or its name (`fire`, `lbfgs`, `projected`, `flow`); by default `projected` where `space`
       has walls and `fire` elsewhere.
     - `space`: where `x` lives; by default unbounded.
-    - `tol`: bound on the Euclidean norm, over all leaves, of the force that can still move `x`.
+    - `tol`: bound on the Euclidean norm, over all leaves, of the force that can still move `x`; by default eps^0.4 of
+      the dtype of `x` (5e-7 in float64, 2e-3 in float32), about what rounding lets most landscapes reach.
     - `max_steps`: at most so many steps, each one energy and force (the flow: one integrator step).
     - `trace`: what to record of the walk (`walk.state.x`, `.value`, `.force`).
     - `throw`: raise on any other ending than `DONE`; otherwise the lowest point so far comes back with its outcome.
@@ -116,7 +111,9 @@ def relax(
     """
     space = Euclidean() if space is None else space
     method = _chosen(method, space)
-    x = _checked(energy, x0, method, space, tol, throw)
+    x = _checked(energy, x0, method, space, throw)
+    tol = reachable(x) if tol is None else tol
+    positive(tol, "tol", "relax")
     host = isinstance(energy, AbstractHostField)
     begun: Any = _begun_on_host if host else _begun
     step: Any = _advance_on_host if host else _advance
@@ -144,9 +141,13 @@ def _chosen(method: Method | str | None, space: AbstractSpace) -> Method:
     return named("relax", method) if isinstance(method, str) else method
 
 
-def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, tol: float, throw: bool) -> PyTree:
+def reachable(x: PyTree) -> float:
+    """The default tolerance on forces, eps^0.4 of the dtype of `x`."""
+    return float(jnp.finfo(jnp.result_type(*jax.tree.leaves(x))).eps) ** 0.4
+
+
+def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, throw: bool) -> PyTree:
     x = space.wrap(floating(x0, "relax"))
-    positive(tol, "tol", "relax")
     if isinstance(energy, AbstractHostField):
         if isinstance(method, AbstractFlow):
             raise InputError("relax: a gradient flow needs a compiled landscape, not a host field: use 'fire'.")

@@ -119,7 +119,7 @@ def train(
     - `on_chunk`: hooks; a checkpoint among them resumes the training to the same bits.
 
     **Returns:** a `Solution` whose `value` is the model and whose `energy` is the last batch's loss; `stats` has
-    `steps`, `metrics`, `seconds`, and with early stopping `best`, the lowest measure.
+    `steps`, `metrics`, `carry`, `seconds`, and with early stopping `best`, the lowest measure.
 
     **Raises:** `InputError` for unusable arguments; `WalkError` where the loss, a metric or the model stopped being
     finite, naming the step, the leaf and the last good checkpoint.
@@ -143,7 +143,7 @@ def train(
 
 
 def _solution(recipe: _Recipe, walk: Training, end: Walk, records: PyTree) -> Solution:
-    value, stats = walk.model, {"steps": end.step, "metrics": walk.metrics, "seconds": end.seconds}
+    value, stats = walk.model, {"steps": end.step, "metrics": walk.metrics, "carry": walk.carry, "seconds": end.seconds}
     if recipe.ema is not None:
         value = walk.average
     if recipe.stop is not None:
@@ -155,31 +155,12 @@ def _check(model: PyTree, data: Any, steps: int, ema: float | None, throw: bool)
     floating(eqx.filter(model, _trainable), "train", "the model")
     if not isinstance(data, AbstractData | AbstractHostData):
         raise InputError(f"train: data is a {type(data).__name__}: wrap it in Batches(arrays, size) or Whole(arrays).")
-    if isinstance(data, AbstractData):
-        _check_arrays(data)
     if steps < 1:
         raise InputError(f"train: steps is {steps}, but at least one is needed.")
     if ema is not None and not 0 < ema < 1:
         raise InputError(f"train: ema is {ema}, but a decay lies between 0 and 1.")
     if throw and traced(model, data):
         raise InputError("train: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
-
-
-def _check_arrays(data: AbstractData) -> None:
-    leaves = jax.tree.leaves(getattr(data, "arrays", None))
-    sizes = {leaf.shape[0] if jnp.ndim(leaf) else None for leaf in leaves}
-    if not leaves or 0 in sizes:
-        raise InputError("train: the data is empty: there is nothing to learn from.")
-    if len(sizes) > 1 or None in sizes:
-        raise InputError(f"train: the arrays of the data have leading axes {sorted(map(str, sizes))}: make them equal.")
-    items, size = len(leaves[0]), getattr(data, "size", 1)
-    if not 1 <= size <= items:
-        raise InputError(
-            f"train: a batch of {size} does not fit data of {items} items: choose a size from 1 to {items}."
-        )
-    for leaf in leaves:
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not traced(leaf) and not bool(jnp.isfinite(leaf).all()):
-            raise InputError("train: the data holds NaN or infinity: mend or drop those items first.")
 
 
 def _trainable(leaf: Any) -> bool:

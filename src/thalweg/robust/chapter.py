@@ -1,0 +1,119 @@
+"""The room's chapters of the tour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from thalweg.report.blocks import Block, Citations, Claim, Prose
+from thalweg.report.chapter import Chapter, Stopwatch, Telling
+
+_COMMAND = "thalweg robust attack your_model.py:model your_data.npz"
+
+
+def _push(telling: Telling) -> Iterator[Block]:
+    import jax
+    import jax.numpy as jnp
+
+    from thalweg.methods.projected import Projected
+    from thalweg.robust import data, figures
+    from thalweg.robust.tasks import closure, fit, push
+
+    watch = Stopwatch()
+    train_set, test_set = data.digits()
+    telling.note("training a small net on scikit-learn's digits")
+    net = fit.fit(train_set)
+    model = fit.in_double(net)
+    system = "A 64-64-64-10 softplus net on scikit-learn's digits, trained here; float64"
+    yield Prose(
+        "The loss over the inputs is a landscape: a digit that is read correctly lies in a valley, and a neighbouring "
+        "valley belongs to another digit. The smallest push over the ridge between them is a constrained relaxation."
+    )
+    items = 20 if telling.effort == "quick" else 100
+    x, labels = _correct(model, test_set, items)
+    telling.note(f"compiling, and relaxing {items} pushes")
+    pushes = push.minimal_pushes(model, x, labels, lower=0.0, upper=1.0)
+    shown = int(jnp.argsort(pushes.norm)[-3])
+    yield figures.push_slider(model, x[shown], pushes.x[shown], int(labels[shown]), int(pushes.target[shown]))
+    inside = bool(((pushes.x >= 0) & (pushes.x <= 1)).all())
+    yield Claim(
+        id="push-success",
+        system=system,
+        statement=f"Each of {items} test digits is pushed over its ridge, inside the box of grey levels.",
+        measured=float(pushes.success.mean()),
+        expected=1.0,
+        tolerance="exact, misclassified by more than 5e-5 logits in float64",
+        holds=bool(pushes.success.all()) and inside,
+        seconds=watch.lap(),
+        source="Definition of an adversarial example",
+        command=_COMMAND,
+    )
+    worst = float(pushes.alignment.min())
+    yield Claim(
+        id="push-smallest",
+        system=system,
+        statement="The pushes are smallest ones: where no wall holds them they point straight up the ridge.",
+        measured=worst,
+        expected=1.0,
+        tolerance=1e-4,
+        holds=abs(worst - 1) <= 1e-4,
+        seconds=watch.lap(),
+        source="Karush-Kuhn-Tucker conditions; the cosine errs by half the square of the angle that the tolerance leaves",
+        command=_COMMAND,
+    )
+    telling.note("the baseline, one straight step to the boundary")
+    steps = push.steps_to_boundary(model, x, labels, lower=0.0, upper=1.0)
+    excess = float(jnp.max(pushes.norm / steps))
+    yield figures.lengths_figure(pushes.norm, steps)
+    yield Claim(
+        id="push-baseline",
+        system=system,
+        statement="No push is longer than one straight step down the margin's gradient to the same boundaries.",
+        measured=excess,
+        expected="at most 1",
+        tolerance="one-sided",
+        holds=excess <= 1,
+        seconds=watch.lap(),
+        source="The straight step is a feasible push, so that the smallest one cannot be longer",
+        command=_COMMAND,
+        unit="of the step",
+    )
+    yield from _work_claims(telling, watch, system, closure, jax, model, x, labels, pushes)
+    yield Citations([Projected.bibtex])
+
+
+def _work_claims(telling, watch, system, closure, jax, model, x, labels, pushes) -> Iterator[Block]:
+    telling.note("integrating the work along straight and bent paths")
+    count = min(16, len(x))
+    both = closure.work_of_pushes(model, x[:count], labels[:count], pushes.x[:count], key=jax.random.key(0))
+    for name, found in zip(("straight", "bent"), both, strict=True):
+        gaps, errors = np.abs(np.asarray(found.gap)), np.asarray(found.error)
+        yield Claim(
+            id=f"work-{name}",
+            system=system,
+            statement=f"The work along the {name} path to the pushed digit equals the energy climbed.",
+            measured=float(gaps.max()),
+            expected=0.0,
+            tolerance=1e-9,
+            holds=bool((gaps <= 1e-9).all() and (gaps <= errors).all()),
+            seconds=watch.lap(),
+            source=f"Gradient theorem; also within the quadrature's own error, at most {errors.max():.1e}",
+            command="thalweg robust work your_model.py:model your_data.npz",
+            unit="nat",
+        )
+
+
+def _correct(model, test_set, items: int):
+    import jax.numpy as jnp
+
+    from thalweg.robust.tasks import fit
+
+    x, labels = jnp.asarray(test_set.x), jnp.asarray(test_set.y)
+    right = np.asarray(jnp.argmax(fit.logits(model, x), axis=1) == labels)
+    return x[right][:items], labels[right][:items]
+
+
+def chapters() -> tuple[Chapter, ...]:
+    """The chapters of this room, in the order of the tour."""
+    return (Chapter("push", 9, "A digit is pushed over its ridge", _COMMAND, 35.0, _push),)
