@@ -56,7 +56,7 @@ class Console:
         """
         written = json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False)
         if self.out is not None and save:
-            from thalweg.runs import write_atomic
+            from thalweg.core.atomic import write_atomic
 
             write_atomic(self.out / "result.json", written + "\n")
         self._text = written if self.json else text

@@ -72,9 +72,11 @@ def check_energy(
 
 
 def _check_shapes(energy: Landscape | AbstractHostField, x: PyTree) -> None:
-    value, push = _looked(energy, x)
     dtype = jnp.result_type(*jax.tree.leaves(x))
-    _promise(jnp.shape(value) == (), f"the energy has shape {jnp.shape(value)}, but it must be one number.")
+    if not isinstance(energy, AbstractHostField):
+        shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(energy, x))]
+        _promise(shapes == [()], f"the energy returned shape {shapes}, not one number: sum it.")
+    value, push = _looked(energy, x)
     _promise(value.dtype == dtype, f"the energy of a {dtype} x is {value.dtype}: cast parameters with astype(x.dtype).")
     _promise(np.isfinite(value), f"the energy is {value} at x, but it must be finite there.")
     _check_like(push, x, "the force")
@@ -137,7 +139,7 @@ def _heights(energy, unravel, points: Float[Array, "n d"]) -> Float[Array, " n"]
 
 
 def _check_narrow(energy: Landscape, x: PyTree) -> None:
-    wide = sorted(set(_wide_results(jax.make_jaxpr(lambda here: value_and_force(energy, here))(x).jaxpr)))
+    wide = sorted(set(wide_results(jax.make_jaxpr(lambda here: value_and_force(energy, here))(x).jaxpr)))
     _promise(
         not wide,
         f"a float32 x is computed on in float64 (by {', '.join(wide)}): give every array the dtype of x, and cast "
@@ -145,14 +147,18 @@ def _check_narrow(energy: Landscape, x: PyTree) -> None:
     )
 
 
-def _wide_results(jaxpr: Any) -> Iterator[str]:
-    """The names of the primitives that produce float64; a float64 parameter that is cast at once is harmless."""
+def wide_results(jaxpr: Any) -> Iterator[str]:
+    """The primitives of a jaxpr that produce float64; weakly typed results do not count, for they widen nothing."""
     for equation in jaxpr.eqns:
         inner = [part for part in jax.tree.leaves(list(equation.params.values()), is_leaf=_jaxpr) if _jaxpr(part)]
         for part in inner:
-            yield from _wide_results(getattr(part, "jaxpr", part))
-        if not inner and any(getattr(out.aval, "dtype", None) == np.float64 for out in equation.outvars):
+            yield from wide_results(getattr(part, "jaxpr", part))
+        if not inner and any(_wide(out.aval) for out in equation.outvars):
             yield equation.primitive.name
+
+
+def _wide(aval: Any) -> bool:
+    return getattr(aval, "dtype", None) == np.float64 and not getattr(aval, "weak_type", False)
 
 
 def _jaxpr(part: Any) -> bool:
@@ -285,12 +291,12 @@ def check_method(method: AbstractDescent | AbstractFlow | str) -> None:
     **Raises:** `AssertionError` with a sentence about the promise that was broken.
     """
     with jax.enable_x64(True):
-        method = named("relax", method) if isinstance(method, str) else method
-        cited = getattr(method, "bibtex", "")
+        chosen = named("relax", method) if isinstance(method, str) else method
+        cited = getattr(chosen, "bibtex", "")
         _promise(isinstance(cited, str) and cited.lstrip().startswith("@"), "the method carries no BibTeX entry.")
-        _check_bowl(method)
-        _check_chunks(method)
-        _check_batch(method)
+        _check_bowl(chosen)
+        _check_chunks(chosen)
+        _check_batch(chosen)
 
 
 def _check_bowl(method: AbstractDescent | AbstractFlow) -> None:

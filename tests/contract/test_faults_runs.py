@@ -68,15 +68,19 @@ class Killer:
             text=True,
             env=environment,
         )
+        self.walking: int | None = None
 
     def start(self, *request) -> int:
         assert self.server.stdin is not None
         self.server.stdin.write(json.dumps([str(request[0]), *request[1:]]) + "\n")
         self.server.stdin.flush()
-        return int(self._line())
+        self.walking = int(self._line())
+        return self.walking
 
     def ended(self) -> int:
-        return int(self._line())
+        code = int(self._line())
+        self.walking = None
+        return code
 
     def _line(self) -> str:
         assert self.server.stdout is not None
@@ -86,6 +90,8 @@ class Killer:
         return line
 
     def close(self) -> None:
+        if self.walking is not None:  # a failed test leaves a walk that would never end
+            os.kill(self.walking, signal.SIGKILL)
         self.server.communicate()
 
 

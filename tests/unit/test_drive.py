@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from thalweg.core.energy import force
 from thalweg.core.solution import Outcome
 from thalweg.landscapes import MullerBrown
 from thalweg.methods.drive import drive
-from thalweg.methods.trace import Trace, advance_recorded, recorded, taken
+from thalweg.methods.trace import Trace
 
 START = (0.6, 0.1)
 CHUNKS = [1, 7, 100, None]
@@ -81,13 +83,51 @@ def test_chunk_size_never_changes_the_bits_of_a_host_walk(chunk):
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_a_trace_is_the_same_for_every_chunk_size(chunk):
     trace = Trace(lambda x: {"x": x, "sum": jnp.sum(x)}, every=3)
-    step = eqx.Partial(advance_recorded, trace, eqx.Partial(descend, MullerBrown()))
-    end = drive(step, recorded(trace, jnp.array(START), 20), 20, chunk=chunk)
-    records = taken(trace, end.state)
+    end = drive(eqx.Partial(descend, MullerBrown()), jnp.array(START), 20, chunk=chunk, trace=trace)
+    records: Any = end.records
     assert records["x"].shape == (7, 2)  # the start and steps 3, 6, ..., 18
     np.testing.assert_array_equal(records["x"][0], np.array(START, np.float32))
     six = drive(eqx.Partial(descend, MullerBrown()), jnp.array(START), 6, chunk=6)
     np.testing.assert_array_equal(records["x"][2], six.state)
+    whole = drive(eqx.Partial(descend, MullerBrown()), jnp.array(START), 20)
+    np.testing.assert_array_equal(end.state, whole.state)
+
+
+@pytest.mark.parametrize("chunk", [1, 10, 100])
+def test_a_host_trace_ends_with_the_last_good_step(chunk):
+    trace = Trace(lambda state: state["b"], every=10)
+    end = drive(count_on_host, zero(True), 100, host=True, chunk=chunk, trace=trace)
+    assert end.step == 41
+    np.testing.assert_array_equal(end.records, [n * (n + 1) / 2 for n in (0, 10, 20, 30, 40)])
+
+
+def test_a_host_kernel_may_work_in_place_and_the_start_stays_whole():
+    def in_place(state):
+        state += 1
+        if state[0] == 42:
+            state[1] = np.nan
+        return state
+
+    start = np.zeros(2)
+    end = drive(in_place, start, 100, host=True, chunk=10)
+    np.testing.assert_array_equal(start, 0)
+    np.testing.assert_array_equal(end.state, [41, 41])
+    assert (end.step, int(end.outcome)) == (41, Outcome.NONFINITE.code)
+
+
+def test_a_walk_can_be_mended_and_goes_on():
+    asked = []
+
+    def enlarge(state, outcome):
+        asked.append((float(state["n"]), outcome))
+        return {"n": state["n"] + 100} if outcome is Outcome.CAPACITY else None
+
+    def overflow(state):
+        return jnp.where(state["n"] == 42, Outcome.CAPACITY.code, Outcome.WALKING.code)
+
+    end = drive(tick, {"n": jnp.array(0.0)}, 50, judge=overflow, chunk=9, mend=enlarge)
+    assert asked == [(41, Outcome.CAPACITY)]
+    assert (end.step, float(end.state["n"]), int(end.outcome)) == (50, 150, Outcome.STEPS.code)
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 42, 100])

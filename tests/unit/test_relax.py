@@ -123,30 +123,26 @@ class Counted(AbstractEnergy):
     """A bowl that counts how often it is traced."""
 
     stiffness: jax.Array = eqx.field(converter=jnp.asarray)
-    traces: list = eqx.field(static=True)
+    traces: Tally = eqx.field(static=True)
 
     def __call__(self, x):
-        self.traces.append(1)
+        self.traces.count += 1
         return self.stiffness * jnp.sum(x**2)
 
 
-class Ledger(list):
-    """A list that a static field may hold."""
+class Tally:
+    """A count that a static field may hold, because it is only equal to itself."""
 
-    __hash__ = object.__hash__
-
-    def __eq__(self, other):
-        return self is other
+    count = 0
 
 
 def test_an_energy_compiles_once_for_all_its_parameters():
-    traces = Ledger()
+    traces = Tally()
     relax(Counted(1.0, traces), jnp.ones(3), tol=1e-3)
-    first = len(traces)
-    for count, stiffness in enumerate((0.5, 0.7, 1.3), start=1):
+    first = traces.count
+    for stiffness in (0.5, 0.7, 1.3):
         relax(Counted(stiffness, traces), jnp.ones(3), tol=1e-3)
-        # One each for the check of the output's shape, which never compiles; the walk is not traced again.
-        assert len(traces) == first + count
+    assert traces.count == first > 0
 
 
 # Endings
@@ -270,17 +266,24 @@ BAD = [
     ({"energy": MullerBrown(), "x0": jnp.ones(1)}, "cannot be evaluated on an x of this shape"),
     ({"tol": 0.0}, "tol is 0.0, but it must be positive"),
     ({"max_steps": -1}, "max_steps"),
-    ({"trace": Trace(lambda walk: walk.state.x, every=0)}, "every"),
-    ({"space": Box(1.0, -1.0)}, "lower"),
+    ({"trace": lambda: Trace(lambda walk: walk.state.x, every=0)}, "every 0 steps"),
+    ({"space": lambda: Box(1.0, -1.0)}, "lower bound above"),
     ({"space": Box(jnp.zeros(3), jnp.ones(3))}, "shape"),
 ]
 
 
 @pytest.mark.parametrize(("change", "sentence"), BAD, ids=[f"{[*change]} {sentence}" for change, sentence in BAD])
 def test_bad_arguments_are_one_sentence(change, sentence):
-    arguments = {"energy": DoubleWell(), "x0": jnp.array([0.5, 0.4])} | change
     with pytest.raises(InputError, match=sentence):
-        relax(**arguments)
+        made(change)
+
+
+def made(change):
+    """Relax with some arguments changed; what is refused when it is built is built here."""
+    built = {
+        name: value() if name in ("trace", "space") and callable(value) else value for name, value in change.items()
+    }
+    return relax(**{"energy": DoubleWell(), "x0": jnp.array([0.5, 0.4])} | built)
 
 
 def test_inside_a_transformation_nothing_can_be_thrown():

@@ -29,7 +29,7 @@ from thalweg.runs import (
     list_runs,
     write_atomic,
 )
-from thalweg.runs.atomic import remove_stale
+from thalweg.core.atomic import remove_stale
 from thalweg.runs.config import first_difference, plain
 from thalweg.runs.index import INDEX
 

@@ -63,7 +63,7 @@ def check_scalar(energy: Any, x: PyTree, where: str) -> None:
     """
     try:
         height = jax.eval_shape(energy, x)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{where}: the energy cannot be evaluated on an x of this shape: {reason}") from error
     shapes = [getattr(leaf, "shape", None) for leaf in jax.tree.leaves(height)]
@@ -71,7 +71,7 @@ def check_scalar(energy: Any, x: PyTree, where: str) -> None:
         raise InputError(f"{where}: the energy returned shape {shapes}, not one floating-point number: sum it first.")
 
 
-def positive(value: float, name: str, where: str) -> None:
+def positive(value: Any, name: str, where: str) -> None:
     """Refuse a number that is not positive.
 
     **Raises:** `InputError`.

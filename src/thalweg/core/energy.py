@@ -43,6 +43,17 @@ def height(energy: Landscape | AbstractHostField, x: PyTree) -> Float[Array, ""]
     return value_and_force(energy, x)[0] if isinstance(energy, AbstractHostField) else energy(x)
 
 
+# Compiled, because eager indexing costs more than many a host program.
+@jax.jit
+def _batch_of_one(x: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
+
+
+@jax.jit
+def _first(batch: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], batch)
+
+
 def force(energy: Landscape | AbstractHostField, x: X) -> X:
     """The force `-dE/dx`, with the structure of `x` and the units of energy over those of `x`."""
     return value_and_force(energy, x)[1]
@@ -51,8 +62,7 @@ def force(energy: Landscape | AbstractHostField, x: X) -> X:
 def value_and_force(energy: Landscape | AbstractHostField, x: X) -> tuple[Float[Array, ""], X]:
     """The energy and the force `-dE/dx` from one backward pass."""
     if isinstance(energy, AbstractHostField):
-        values, forces = energy.value_and_force_batch(jax.tree.map(lambda leaf: leaf[None], x))
-        return jnp.asarray(values)[0], jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], forces)
+        return _first(energy.value_and_force_batch(_batch_of_one(x)))
     value, slope = jax.value_and_grad(energy)(x)
     return value, jax.tree.map(jnp.negative, slope)
 

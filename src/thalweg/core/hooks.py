@@ -14,8 +14,9 @@ Result = TypeVar("Result")
 class Report(NamedTuple):
     """What a hook sees at a chunk boundary.
 
-    **Fields:** `step` taken of at most `steps`; the `state` after it (after a bad step: the last good one);
-    the `outcome` so far; `seconds` since the walk began in this process.
+    **Fields:** `step` taken of at most `steps`; the `state` after it (after a bad step: the last good one; a hook that
+    keeps a host state beyond its call must copy it); the `outcome` so far; `seconds` since the walk began in this
+    process, at the step `first`; `whole`, the state with the records of a trace: what a checkpoint must hold.
     """
 
     step: int
@@ -23,8 +24,11 @@ class Report(NamedTuple):
     state: Any
     outcome: Outcome
     seconds: float
+    first: int = 0
+    whole: Any = None
 
 
+@runtime_checkable
 class Hook(Protocol):
     """Progress bars, metrics, time limits: called between chunks, returns an outcome to stop the walk, or `None`.
 
@@ -58,6 +62,7 @@ class Keeper(Protocol):
     def kept(self) -> str | None: ...
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Where independent tasks run: this process, a pool, a cluster. Results come in the order of the tasks."""
 

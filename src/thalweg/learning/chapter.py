@@ -28,8 +28,7 @@ def _symmetry(telling: Telling) -> Iterator[Block]:
     growth = symmetry.measure_growth(loss, saddle, eta=eta)
     telling.note("letting the neurons part")
     steps = 8_000 if telling.effort == "quick" else 12_000
-    nudged = _nudged(saddle, 1e-6)
-    parting = symmetry.split(loss, nudged, eta=eta, steps=steps, every=100)
+    parting, _ = symmetry.split(loss, symmetry.nudged(saddle, 1e-6), eta=eta, steps=steps, every=100)
     yield Prose(
         "Two neurons that start as bit-identical twins get the same gradient and stay twins: the network sits on a "
         "saddle. The Hessian's antisymmetric block `H11 - H12` says how fast the smallest difference grows, "
@@ -80,12 +79,6 @@ def _symmetry(telling: Telling) -> Iterator[Block]:
         command=_COMMAND,
     )
     yield _forms_table(audited, x, y, tied(start))
-
-
-def _nudged(saddle, amplitude: float):
-    import jax
-
-    return jax.tree.map(lambda here, along: here + amplitude * along, saddle.neurons, saddle.softest)
 
 
 def _forms_table(steps: int, x, y, start) -> Table:

@@ -5,8 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from thalweg.learning.energy import HiddenLayerLoss
+from thalweg.learning.tasks.study import Study
 from thalweg.learning.tasks.symmetry import Growth, Saddle, Split
-from thalweg.report import Marker, PaperFigure, Slider, as_svg, paper_figure, paper_style
+from thalweg.report import Marker, Page, PaperFigure, Prose, Section, Slider, Table, as_svg, paper_figure, paper_style
+
+
+def symmetry_page(found: Study) -> Page:
+    """The report of one study."""
+    result = found.result
+    rows = [(name.replace("_", " "), value) for name, value in result.items() if not isinstance(value, list)]
+    never = f"No bit differed. Seeded by {found.seeded_by}."
+    parted = never if found.identical_until is None else f"Bits differ from step {found.identical_until:,} on."
+    told = Prose(
+        f"{parted} The softest direction that would part the neurons has the curvature {result['eigenvalue']:.6g}; "
+        f"theory predicts {found.growth.predicted:.6g} per step, measured were {found.growth.measured:.6g}."
+    )
+    pictures = [growth_figure(found.parting, found.growth)] if (found.parting.distance > 0).all() else []
+    slider = [parting_slider(found.loss, found.parting, found.saddle)] if found.loss.x.shape[1] == 1 else []
+    blocks = [told, *slider, *pictures, Table(("quantity", "value"), rows)]
+    return Page("Two identical neurons", f"Seeded by {found.seeded_by}.", [Section("Symmetry", blocks)])
 
 
 def growth_figure(parting: Split, growth: Growth) -> PaperFigure:
@@ -34,6 +51,7 @@ def parting_slider(loss: HiddenLayerLoss, parting: Split, saddle: Saddle, *, fra
     chosen = np.unique(np.linspace(0, len(parting.loss) - 1, frames).astype(int))
     outputs = np.asarray(jax.vmap(loss.outputs)(jax.tree.map(lambda leaf: leaf[chosen], parting.neurons)))
     curves = np.concatenate([outputs.transpose(0, 2, 1), outputs.sum(axis=2)[:, None, :]], axis=1)
+    order = np.argsort(np.asarray(loss.x)[:, 0])
     steps = chosen * parting.every
     halfway = int(np.argmax(parting.loss < 0.5 * (saddle.loss + parting.loss[-1])))
     return Slider(
@@ -41,11 +59,11 @@ def parting_slider(loss: HiddenLayerLoss, parting: Split, saddle: Saddle, *, fra
         t=steps,
         energy=parting.loss[chosen],
         kind="curves",
-        frames=curves,
-        x=np.asarray(loss.x)[:, 0],
+        frames=curves[:, :, order],
+        x=np.asarray(loss.x)[order, 0],
         x_label="x",
         y_label="contribution to the prediction",
-        reference=np.asarray(loss.y),
+        reference=np.asarray(loss.y)[order],
         reference_label="target",
         labels=("first neuron", "second neuron", "their sum"),
         t_label="gradient-descent step",

@@ -53,7 +53,9 @@ class Lbfgs(AbstractDescent):
         fresh = self._afresh(told.x, told.value, told.force)
         arrays, fixed = eqx.partition(told, eqx.is_array)
         chosen = jax.tree.map(lambda new, old: jnp.where(spoilt, new, old), eqx.filter(fresh, eqx.is_array), arrays)
-        return eqx.combine(chosen, fixed)
+        # A NaN is not a step to back away from: it must stand, so that the judge of the walk names it.
+        standing = jnp.where(jnp.isnan(value), value, chosen.value)
+        return eqx.combine(eqx.tree_at(lambda s: s.value, chosen, standing), fixed)
 
     def _afresh(self, x: PyTree, value: Float[Array, ""], force: PyTree) -> LbfgsState:
         shape = jax.ShapeDtypeStruct((), value.dtype)

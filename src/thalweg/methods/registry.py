@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -18,16 +19,19 @@ _OURS = {
 }
 
 
+@cache
+def _known(verb: str) -> dict[str, str]:
+    announced = entry_points(group="thalweg.methods")
+    theirs = {point.name: point.value for point in announced if point.name.startswith(f"{verb}.")}
+    return _OURS.get(verb, {}) | {name.removeprefix(f"{verb}."): value for name, value in theirs.items()}
+
+
 def named(verb: str, name: str) -> Any:
     """The method of a verb with this name, at its default settings.
 
     **Raises:** `InputError` listing the names that exist.
     """
-    known = _OURS.get(verb, {}) | {
-        point.name.removeprefix(f"{verb}."): point.value
-        for point in entry_points(group="thalweg.methods")
-        if point.name.startswith(f"{verb}.")
-    }
+    known = _known(verb)
     if name not in known:
         raise InputError(f"{verb}: there is no method {name!r}: choose one of {', '.join(sorted(known))}.")
     module, _, attribute = known[name].partition(":")

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from thalweg.core.checks import traced
@@ -31,25 +32,29 @@ class Recorded(eqx.Module):
     records: PyTree
 
 
-def recorded(trace: Trace, state: PyTree, steps: int) -> Recorded:
+def recorded(trace: Trace, state: PyTree, steps: int, *, host: bool = False) -> Recorded:
     """A fresh recording of a walk of at most `steps` steps that starts at `state`."""
-    first = trace.observe(state)
-    room = steps // trace.every + 1
-    records = jax.tree.map(
-        lambda leaf: jnp.zeros((room, *jnp.shape(leaf)), jnp.result_type(leaf)).at[0].set(leaf), first
-    )
-    return Recorded(state, jnp.array(0), records)
+    room, numbers = steps // trace.every + 1, np if host else jnp
+
+    def buffer(first: Any) -> Any:
+        empty = numbers.zeros((room, *np.shape(first)), jnp.result_type(first))
+        return _put(empty, 0, first)
+
+    count: Any = numbers.asarray(0, np.int32)
+    return Recorded(state, count, jax.tree.map(buffer, trace.observe(state)))
 
 
 def advance_recorded(trace: Trace, advance: Callable[[PyTree], PyTree], recording: Recorded) -> Recorded:
     """One step of `advance`, and a record of it when its turn has come."""
     state, step = advance(recording.state), recording.step + 1
-    slot = step // trace.every
-    turn = step % trace.every == 0
-    records = jax.tree.map(
-        lambda kept, new: kept.at[slot].set(jnp.where(turn, new, kept[slot])), recording.records, trace.observe(state)
-    )
-    return Recorded(state, step, records)
+    slot, turn = step // trace.every, step % trace.every == 0
+
+    def keep(kept: Any, new: Any) -> Any:
+        if isinstance(kept, np.ndarray):
+            return _put(kept, int(slot), new) if turn else kept
+        return kept.at[slot].set(jnp.where(turn, new, kept[slot]))
+
+    return Recorded(state, step, jax.tree.map(keep, recording.records, trace.observe(state)))
 
 
 def taken(trace: Trace, recording: Recorded) -> PyTree:
@@ -58,3 +63,10 @@ def taken(trace: Trace, recording: Recorded) -> PyTree:
         return recording.records
     count = int(recording.step) // trace.every + 1
     return jax.tree.map(lambda kept: kept[:count], recording.records)
+
+
+def _put(kept: Any, slot: int, new: Any) -> Any:
+    if isinstance(kept, np.ndarray):
+        kept[slot] = np.asarray(new)
+        return kept
+    return kept.at[slot].set(new)

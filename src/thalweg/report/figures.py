@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from thalweg.core.atomic import write_atomic
 from thalweg.core.errors import InputError
-from thalweg.report.atomic import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

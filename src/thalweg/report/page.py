@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg.core.atomic import write_atomic
 from thalweg.core.errors import InputError
-from thalweg.report.atomic import write_atomic
 from thalweg.report.blocks import Block, Citations, Claim, Page, PaperFigure, PlotlyFigure, Prose, Section, Table
 from thalweg.report.citations import references
 from thalweg.report.slider import Slider, slider_data

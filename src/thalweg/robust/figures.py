@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.report import Marker, PaperFigure, Slider, as_svg, paper_figure, paper_style
+from thalweg.report import Marker, Page, PaperFigure, Section, Slider, Table, as_svg, paper_figure, paper_style
 from thalweg.robust.energy import Classifier, Confidence
+from thalweg.robust.tasks.attack import Attack
 
 
 def push_slider(model: Classifier, clean: Any, pushed: Any, label: int, target: int, *, frames: int = 61) -> Slider:
@@ -45,3 +46,27 @@ def lengths_figure(norms: Any, baseline: Any) -> PaperFigure:
         axes.set_ylim(0, 1)
         axes.legend()
         return PaperFigure(as_svg(figure), "Robustness curve of the test inputs.", "robustness.svg")
+
+
+def attack_page(found: Attack) -> Page:
+    """The report of one attack."""
+    result, pushes = found.result, found.pushes
+    rows = [(name.replace("_", " "), value) for name, value in result.items()]
+    blocks: list[Any] = [Table(("quantity", "value"), rows)]
+    if bool(np.isfinite(np.asarray(pushes.norm)).all()):
+        blocks.append(lengths_figure(pushes.norm, found.baseline))
+    grey = np.asarray(found.clean).ndim == 3
+    if grey and bool(pushes.success.any()):
+        item = int(np.argmin(np.asarray(pushes.norm)))
+        ends = found.clean[item], pushes.x[item]
+        blocks.append(push_slider(found.brought.model, *ends, int(found.labels[item]), int(pushes.target[item])))
+    summary = f"{result['success_rate']:.0%} of {result['n']} inputs pushed over their ridge."
+    return Page("Smallest pushes", summary, [Section("Attack", blocks)])
+
+
+def work_page(table: list[dict[str, Any]]) -> Page:
+    """The report of the works along pushes."""
+    columns = tuple(table[0])
+    rows = [tuple(row.values()) for row in table]
+    block = Table(columns, rows, "Work against the fall of the label's loss; energies in nat.")
+    return Page("Work along pushes", f"{len(rows)} paths.", [Section("Work", [block])])

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from thalweg.robust.energy import Classifier
+
 
 class SmallNet(eqx.Module):
     """Two softplus layers over flattened inputs: smooth everywhere, so that its force has no kinks."""
@@ -29,7 +31,7 @@ class SmallNet(eqx.Module):
 
 
 def classification_loss(
-    model: eqx.Module, batch: tuple[Float[Array, "batch ..."], Int[Array, " batch"]], key: Key[Array, ""]
+    model: Classifier, batch: tuple[Float[Array, "batch ..."], Int[Array, " batch"]], key: Key[Array, ""]
 ) -> Float[Array, ""]:
     """The mean cross-entropy of a batch."""
     inputs, labels = batch

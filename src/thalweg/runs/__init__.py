@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thalweg.runs.atomic import write_atomic
+from thalweg.core.atomic import write_atomic
 from thalweg.runs.checkpoint import load_state, save_state
 from thalweg.runs.config import config_hash
 from thalweg.runs.directory import Run, runs_root

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from thalweg.core.atomic import write_atomic
 from thalweg.core.errors import InputError, PrecisionError
-from thalweg.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

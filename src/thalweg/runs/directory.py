@@ -14,8 +14,8 @@ from typing import Any
 
 import tomli_w
 
+from thalweg.core.atomic import remove_stale, unwritable, write_atomic
 from thalweg.core.errors import InputError, ThalwegError
-from thalweg.runs.atomic import remove_stale, unwritable, write_atomic
 from thalweg.runs.config import config_hash
 from thalweg.runs.lock import LOCK, held, release, take
 from thalweg.runs.manifest import (

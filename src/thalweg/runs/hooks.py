@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg.core.atomic import remove_stale
 from thalweg.core.errors import InputError
-from thalweg.runs.atomic import remove_stale
 from thalweg.runs.checkpoint import constants, load_state, save_state
 from thalweg.runs.directory import Run
 
@@ -84,11 +84,11 @@ class Checkpoint:
     def _save(self, report: Report) -> None:
         if report.outcome.name not in _GOOD or report.step == self._saved_step:
             return
-        found = constants(report.state)
+        found = constants(report.whole)
         if self._constants is not None and found != self._constants:
             name = next(name for name in sorted(found) if found[name] != self._constants.get(name))
             raise InputError(f"{name} changes in the walk but is no array, so it cannot be restored: make it an array.")
-        save_state(self.path, report.state, report.step, {"outcome": report.outcome.name})
+        save_state(self.path, report.whole, report.step, {"outcome": report.outcome.name})
         self._saved_step, self._saved_at = report.step, time.monotonic()
 
 

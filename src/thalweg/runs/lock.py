@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from thalweg.core.atomic import unwritable
 from thalweg.core.errors import ThalwegError
-from thalweg.runs.atomic import unwritable
 
 LOCK = ".lock"
 _BUSY = {errno.EAGAIN, errno.EACCES}

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg.core.atomic import unwritable, write_atomic
 from thalweg.core.errors import InputError
-from thalweg.runs.atomic import unwritable, write_atomic
 from thalweg.runs.checkpoint import saved_step
 from thalweg.runs.directory import Run
 

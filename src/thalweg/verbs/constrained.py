@@ -85,7 +85,7 @@ def relax_constrained(
     x = space.wrap(floating(x0, "relax_constrained"))
     check_scalar(energy, x, "relax_constrained")
     check_scalar(constraint, x, "relax_constrained: constraint")
-    positive(stiffness, "stiffness", "relax_constrained")
+    positive(jnp.asarray(stiffness), "stiffness", "relax_constrained")
     if throw and traced(x, energy, constraint):
         raise InputError("relax_constrained: nothing can be raised inside jit or vmap: pass throw=False.")
     tol = reachable(x) if tol is None else tol

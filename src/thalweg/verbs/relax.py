@@ -18,7 +18,7 @@ from thalweg.core.space import AbstractSpace, Euclidean, Signs
 from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_equal, tree_norm
 from thalweg.methods.drive import drive
 from thalweg.methods.registry import named
-from thalweg.methods.trace import Recorded, Trace, advance_recorded, recorded, taken
+from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
 
 Method = AbstractDescent | AbstractFlow
@@ -42,6 +42,7 @@ def _seen(before: Descending, state: PyTree) -> Descending:
 
 @eqx.filter_jit
 def _begun(method: Method, energy: Landscape, space: AbstractSpace, x: PyTree) -> Descending:
+    check_scalar(energy, x, "relax")  # while tracing, so that it costs nothing in later calls
     if isinstance(method, AbstractFlow):
         state = method.init(energy, space, x)
     else:
@@ -65,8 +66,8 @@ def _advance_on_host(method: AbstractDescent, field: AbstractHostField, space: A
     return _told(method, space, walk, value, push)
 
 
-def _judge(tol: Float[Array, ""], walk: Descending | Recorded) -> Int[Array, ""]:
-    walk = walk.state if isinstance(walk, Recorded) else walk
+@eqx.filter_jit
+def _judge(tol: Float[Array, ""], walk: Descending) -> Int[Array, ""]:
     push = tree_norm(walk.state.force)
     finite = jnp.isfinite(walk.state.value) & jnp.isfinite(push)
     trial = getattr(walk.state, "trial", None)
@@ -119,18 +120,15 @@ def relax(
     step: Any = _advance_on_host if host else _advance
     state: Any = begun(method, energy, space, x)
     advance: Any = eqx.Partial(step, method, energy, space)
-    if trace is not None:
-        advance, state = eqx.Partial(advance_recorded, trace, advance), recorded(trace, state, max_steps)
     judge = eqx.Partial(_judge, jnp.asarray(tol))
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
-    end = drive(advance, state, max_steps, judge=judge, host=host, hooks=hooks)
-    walk = end.state.state if trace is not None else end.state
+    end = drive(advance, state, max_steps, judge=judge, host=host, hooks=hooks, trace=trace)
+    walk = end.state
     arrived = end.outcome == Outcome.DONE.code
     value = jax.tree.map(lambda here, best: jnp.where(arrived, here, best), walk.state.x, walk.best)
     height = jnp.where(arrived, walk.state.value, walk.lowest)
     stats = {"steps": end.step, "force_norm": tree_norm(walk.state.force), "seconds": end.seconds}
-    records = taken(trace, end.state) if trace is not None else None
-    return concluded(Solution(value, height, end.outcome, records, stats), end, "relax", hooks, throw)
+    return concluded(Solution(value, height, end.outcome, end.records, stats), end, "relax", hooks, throw)
 
 
 def _chosen(method: Method | str | None, space: AbstractSpace) -> Method:
@@ -148,11 +146,8 @@ def reachable(x: PyTree) -> float:
 
 def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, throw: bool) -> PyTree:
     x = space.wrap(floating(x0, "relax"))
-    if isinstance(energy, AbstractHostField):
-        if isinstance(method, AbstractFlow):
-            raise InputError("relax: a gradient flow needs a compiled landscape, not a host field: use 'fire'.")
-    else:
-        check_scalar(energy, x, "relax")
+    if isinstance(energy, AbstractHostField) and isinstance(method, AbstractFlow):
+        raise InputError("relax: a gradient flow needs a compiled landscape, not a host field: use 'fire'.")
     if throw and traced(x, energy):
         raise InputError("relax: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
     return x
@@ -160,5 +155,10 @@ def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, throw: bo
 
 def _begun_on_host(method: Any, field: AbstractHostField, space: AbstractSpace, x: PyTree) -> Descending:
     value, push = look(field, Euclidean(), x)
+    return _initial(method, space, x, value, push)
+
+
+@eqx.filter_jit
+def _initial(method: AbstractDescent, space: AbstractSpace, x: PyTree, value, push) -> Descending:
     state = method.init(space, x, value, space.project(x, push))
     return Descending(state, state.x, state.value)

@@ -17,7 +17,7 @@ from thalweg.core.hooks import Hook
 from thalweg.core.solution import Outcome, Solution
 from thalweg.methods.data import AbstractData, AbstractHostData
 from thalweg.methods.drive import Walk, drive
-from thalweg.methods.trace import Recorded, Trace, advance_recorded, recorded, taken
+from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
 
 
@@ -124,34 +124,31 @@ def train(
     **Raises:** `InputError` for unusable arguments; `WalkError` where the loss, a metric or the model stopped being
     finite, naming the step, the leaf and the last good checkpoint.
     """
-    _check(model, data, steps, ema, throw)
+    _check(model, data, (key, carry), steps, ema, throw)
     host = isinstance(data, AbstractHostData)
     recipe = _Recipe(gradient, optimiser, ema, stop)
     state: Any = _begun(recipe, data, model, carry, key)
     advance: Any = eqx.Partial(_advance_on_host if host else _advance, recipe, data)
-    if trace is not None:
-        advance, state = eqx.Partial(advance_recorded, trace, advance), recorded(trace, state, steps)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     judge = eqx.Partial(_judge, stop)
-    end = drive(advance, state, steps, judge=judge, host=host, hooks=hooks)
+    end = drive(advance, state, steps, judge=judge, host=host, hooks=hooks, trace=trace)
     # The budget of steps is the aim of a training, not its failure.
     code = jnp.where(end.outcome == Outcome.STEPS.code, Outcome.DONE.code, end.outcome)
-    end = Walk(end.state, end.step, code, end.bad_leaves, end.seconds)
-    walk = end.state.state if trace is not None else end.state
-    records = taken(trace, end.state) if trace is not None else None
-    return concluded(_solution(recipe, walk, end, records), end, "train", hooks, throw)
+    end = end._replace(outcome=code)
+    return concluded(_solution(recipe, end), end, "train", hooks, throw)
 
 
-def _solution(recipe: _Recipe, walk: Training, end: Walk, records: PyTree) -> Solution:
+def _solution(recipe: _Recipe, end: Walk) -> Solution:
+    walk: Training = end.state
     value, stats = walk.model, {"steps": end.step, "metrics": walk.metrics, "carry": walk.carry, "seconds": end.seconds}
     if recipe.ema is not None:
         value = walk.average
     if recipe.stop is not None:
         value, stats["best"] = walk.best, walk.lowest
-    return Solution(value, walk.metrics["loss"], end.outcome, records, stats)
+    return Solution(value, walk.metrics["loss"], end.outcome, end.records, stats)
 
 
-def _check(model: PyTree, data: Any, steps: int, ema: float | None, throw: bool) -> None:
+def _check(model: PyTree, data: Any, others: PyTree, steps: int, ema: float | None, throw: bool) -> None:
     floating(eqx.filter(model, _trainable), "train", "the model")
     if not isinstance(data, AbstractData | AbstractHostData):
         raise InputError(f"train: data is a {type(data).__name__}: wrap it in Batches(arrays, size) or Whole(arrays).")
@@ -159,7 +156,7 @@ def _check(model: PyTree, data: Any, steps: int, ema: float | None, throw: bool)
         raise InputError(f"train: steps is {steps}, but at least one is needed.")
     if ema is not None and not 0 < ema < 1:
         raise InputError(f"train: ema is {ema}, but a decay lies between 0 and 1.")
-    if throw and traced(model, data):
+    if throw and traced(model, data, others):
         raise InputError("train: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
 
 
@@ -174,7 +171,8 @@ def _begun(recipe: _Recipe, data: Any, model: PyTree, carry: PyTree, key: Key[Ar
     on_host = isinstance(data, AbstractHostData)
     cursor = None if on_host else data.init(data_key)
     batch = data.fetch(0) if on_host else eqx.filter_eval_shape(data.next, cursor)[0]
-    shapes = eqx.filter_eval_shape(recipe.gradient, model, batch, carry, jnp.array(0), step_key)[2]
+    _, after, shapes = eqx.filter_eval_shape(recipe.gradient, model, batch, carry, jnp.array(0), step_key)
+    carry = _same_kind(carry, after)
     if not isinstance(shapes, dict) or "loss" not in shapes:
         raise InputError("train: the gradient rule must return (gradients, carry, metrics) with metrics['loss'].")
     metrics = {name: _unmeasured(shape) for name, shape in shapes.items()}
@@ -184,6 +182,16 @@ def _begun(recipe: _Recipe, data: Any, model: PyTree, carry: PyTree, key: Key[Ar
     return Training(
         model, optimiser, carry, cursor, step_key, jnp.array(0), metrics, average, best, lowest, jnp.array(0)
     )
+
+
+def _same_kind(carry: PyTree, after: PyTree) -> PyTree:
+    """The carry as arrays, if the rule hands back what it was given."""
+    arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, carry)
+    before = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(eqx.filter(arrays, eqx.is_array))]
+    later = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(after) if hasattr(leaf, "shape")]
+    if before != later:
+        raise InputError(f"train: the rule turns a carry of {before} into one of {later}: keep shapes and dtypes.")
+    return arrays
 
 
 def _unmeasured(shape: jax.ShapeDtypeStruct) -> Array:
@@ -242,9 +250,9 @@ def _measured(stop: EarlyStop, walk: Training, candidate: PyTree) -> Training:
     )
 
 
-def _judge(stop: EarlyStop | None, walk: Training | Recorded) -> Int[Array, ""]:
-    walk = walk.state if isinstance(walk, Recorded) else walk
-    watched = [leaf for leaf in jax.tree.leaves((walk.metrics, walk.model)) if eqx.is_inexact_array(leaf)]
+@eqx.filter_jit
+def _judge(stop: EarlyStop | None, walk: Training) -> Int[Array, ""]:
+    watched = [leaf for leaf in jax.tree.leaves((walk.metrics, walk.model, walk.carry)) if eqx.is_inexact_array(leaf)]
     finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in watched])) | (walk.step == 0)
     spent = jnp.array(False) if stop is None else walk.waited >= stop.patience
     going = jnp.where(spent, Outcome.DONE.code, Outcome.WALKING.code)

@@ -1,4 +1,4 @@
-"""Two bit-identical neurons: when do they part, how fast, and what for?"""
+"""When two bit-identical neurons part, how fast, and what for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from thalweg.methods.data import Whole
 from thalweg.methods.trace import Trace
 from thalweg.verbs.relax import relax
 from thalweg.verbs.train import from_loss, train
-
 
 _NO_RATE = 1e-9  # below this the eigenvalue is rounding, as the tolerance of the saddle's rest leaves it
 
@@ -70,7 +69,9 @@ def single_neuron(inputs: int, dtype: Any) -> Neurons:
 
 
 def find_saddle(loss: HiddenLayerLoss, *, starts: int = 32, seed: int = 0, tol: float = 1e-10) -> Saddle:
-    """Relax two tied neurons from several random starts, keep the lowest, and diagonalise the Hessian in the directions that would part them.
+    """Relax two tied neurons, and diagonalise the Hessian in the directions that would part them.
+
+    Several random starts are relaxed and the lowest is kept.
 
     By the exchange symmetry the tied neurons are a stationary point of the whole loss, and the Hessian splits
     into a symmetric and an antisymmetric block; the Gauss-Newton part of the second cancels, so that it is
@@ -104,7 +105,7 @@ def _curvature(loss: HiddenLayerLoss, at: Neurons, directions: Neurons) -> Float
 
 @eqx.filter_jit
 def _rested(energy: Restrict, starts: Array, tol: float) -> Solution:
-    return jax.vmap(lambda z: relax(energy, z, "lbfgs", tol=tol, max_steps=5_000, throw=False))(starts)
+    return jax.vmap(lambda z: relax(energy, z, "projected", tol=tol, max_steps=5_000, throw=False))(starts)
 
 
 def measure_growth(loss: HiddenLayerLoss, saddle: Saddle, *, eta: float, nudge: float = 1e-8) -> Growth:
@@ -120,7 +121,7 @@ def measure_growth(loss: HiddenLayerLoss, saddle: Saddle, *, eta: float, nudge: 
         raise InputError(f"the learning rate {eta} must lie between 0 and {limit} (2 / the largest curvature).")
     predicted = float(np.log1p(-eta * saddle.eigenvalues[0]))
     steps = int(np.clip(np.log(100) / max(abs(predicted), 1e-12), 10, 5_000))
-    start = jax.tree.map(lambda here, along: here + nudge * along, saddle.neurons, saddle.softest)
+    start = nudged(saddle, nudge)
     trained = _descend(loss, start, eta, steps)
     before, after = _along(start, saddle), _along(trained.value, saddle)
     measured = float(jnp.log(jnp.abs(after / before))) / steps
@@ -136,13 +137,18 @@ def identical_until(
 
 def split(
     loss: HiddenLayerLoss, start: Neurons, *, eta: float, steps: int, every: int, hooks: tuple[Hook, ...] = ()
-) -> Split:
-    """Train two neurons from `start` and record how they part."""
-    trace = Trace(_watched, every)
-    trained = _descend(loss, start, eta, steps, trace=trace, hooks=hooks)
+) -> tuple[Split, int | None]:
+    """Train two neurons from `start`, record how they part, and say after which step a bit first differed."""
+    trained = _descend(loss, start, eta, steps, trace=Trace(_watched, every), hooks=hooks)
     neurons = trained.trace
     heights = jax.vmap(loss)(neurons)
-    return Split(np.asarray(heights), neurons, np.asarray(jax.vmap(distance)(neurons)), every)
+    parting = Split(np.asarray(heights), neurons, np.asarray(jax.vmap(distance)(neurons)), every)
+    return parting, _first_difference(trained.stats["carry"])
+
+
+def nudged(saddle: Saddle, amplitude: float) -> Neurons:
+    """The saddle's neurons, moved by `amplitude` along the softest direction."""
+    return jax.tree.map(lambda here, along: here + amplitude * along, saddle.neurons, saddle.softest)
 
 
 def distance(neurons: Neurons) -> Float[Array, ""]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from thalweg.core.errors import InputError
 from thalweg.core.paths import Bent, Straight
 from thalweg.diagnostics.closure import Closure, closure
 from thalweg.robust.energy import Classifier, LabelLoss
+from thalweg.robust.tasks.attack import Attack
 
 
 def work_of_pushes(
@@ -40,3 +45,40 @@ def _along_both(model: Classifier, clean: Array, labels: Array, pushed: Array, k
         return closure(energy, Straight(start, end)), closure(energy, Bent(start, end, bulge))
 
     return jax.vmap(one)(clean, labels, pushed, keys)
+
+
+def work_table(found: Attack, *, seed: int = 0) -> list[dict[str, Any]]:
+    """The works of an attack's successful pushes, one row per input and path."""
+    pushes, over = found.pushes, np.flatnonzero(np.asarray(found.pushes.success))
+    if len(over) == 0:
+        raise InputError("work: no input was pushed over its ridge: there is no path to integrate along.")
+    both = work_of_pushes(
+        found.brought.model, found.clean[over], found.labels[over], pushes.x[over], key=jax.random.key(seed)
+    )
+    return [
+        {
+            "input": int(item),
+            "path": name,
+            "work": float(one.work.value[row]),
+            "fall": float(one.fall[row]),
+            "gap": float(one.gap[row]),
+            "error": float(one.error[row]),
+            "evaluations": int(one.work.evaluations[row]),
+            "reached": bool(one.work.reached[row]),
+        }
+        for name, one in zip(("straight", "bent"), both, strict=True)
+        for row, item in enumerate(over)
+    ]
+
+
+def work_result(table: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answer of the command: the largest gaps, and whether all lie within the quadrature's own error."""
+    gaps = {name: max(abs(row["gap"]) for row in table if row["path"] == name) for name in ("straight", "bent")}
+    return {
+        "n": len(table) // 2,
+        "gap_straight_max": gaps["straight"],
+        "gap_bent_max": gaps["bent"],
+        "relative_max": max(abs(row["gap"] / row["fall"]) for row in table if row["fall"]),
+        "within_error": all(abs(row["gap"]) <= row["error"] for row in table),
+        "paths": table,
+    }

@@ -17,6 +17,7 @@ from thalweg.verbs.constrained import relax_constrained
 
 # Over the ridge means by so many logits, so that rounding cannot call a tie a success.
 OVER_THE_RIDGE = 1e-4
+_BISECTIONS = 60
 
 
 class Pushes(NamedTuple):
@@ -25,7 +26,8 @@ class Pushes(NamedTuple):
     **Fields:** `x [n, ...]`, inside the box; `norm [n]`, the L2 length of the push, infinite where none was found;
     `success [n]`, misclassified by more than the stated margin; `target [n]`, the class on the other side;
     `alignment [n]`, the cosine between the push and the direction in which the margin falls fastest, over the
-    coordinates that no wall holds: 1 at a smallest push.
+    coordinates that no wall holds: 1 at a smallest push; `forwards` and `gradients [n]`, evaluations of the model
+    spent on each input, a gradient with its value counting as one of each.
     """
 
     x: Float[Array, "n ..."]
@@ -33,6 +35,8 @@ class Pushes(NamedTuple):
     success: Bool[Array, " n"]
     target: Int[Array, " n"]
     alignment: Float[Array, " n"]
+    forwards: Int[Array, " n"]
+    gradients: Int[Array, " n"]
 
 
 def minimal_pushes(
@@ -109,15 +113,20 @@ def _stepped(model: Classifier, x: Array, labels: Array, box: Box, targets: int)
 
 def _push_one(model: Classifier, item: Array, label: Array, box: Box, targets: int) -> Pushes:
     choices = _nearest(model, item, label, targets)
-    ends = jax.vmap(lambda target: _push_towards(model, item, label, target, box))(choices)
+    ends, steps, stages = jax.vmap(lambda target: _push_towards(model, item, label, target, box))(choices)
     over = jax.vmap(lambda there: margin(model, there, label))(ends) <= -0.5 * OVER_THE_RIDGE
     norms = jnp.where(over, jax.vmap(lambda there: _length(there - item))(ends), jnp.inf)
     best = jnp.argmin(norms)
     ridge = Overtaking(model, label, choices[best], OVER_THE_RIDGE)
-    return Pushes(ends[best], norms[best], over[best], choices[best], _alignment(ridge, box, item, ends[best]))
+    # Each stage begins with one more gradient and asks twice for the new multiplier and height; one gradient per
+    # class ranks the targets; one per target poses its problem, and one measures the alignment.
+    gradients = jnp.sum(steps + stages) + jax.eval_shape(model, item).shape[0] + targets + 1
+    forwards = gradients + 3 * jnp.sum(stages) + (_BISECTIONS + 1) * targets
+    alignment = _alignment(ridge, box, item, ends[best])
+    return Pushes(ends[best], norms[best], over[best], choices[best], alignment, forwards, gradients)
 
 
-def _push_towards(model: Classifier, item: Array, label: Array, target: Array, box: Box) -> Array:
+def _push_towards(model: Classifier, item: Array, label: Array, target: Array, box: Box) -> tuple[Array, Array, Array]:
     ridge = Overtaking(model, label, target, OVER_THE_RIDGE)
     slope = jax.grad(ridge)(item)
     rest = relax_constrained(
@@ -132,7 +141,7 @@ def _push_towards(model: Classifier, item: Array, label: Array, target: Array, b
         stages=20,
         throw=False,
     )
-    return _onto_ridge(ridge, box, item, rest.value)
+    return _onto_ridge(ridge, box, item, rest.value), rest.stats["steps"], rest.stats["stages"]
 
 
 def _nearest(model: Classifier, item: Array, label: Array, targets: int) -> Array:
@@ -158,7 +167,7 @@ def _onto_ridge(ridge: Overtaking, box: Box, item: Array, there: Array) -> Array
         optx.Bisection(rtol=1e-12, atol=1e-12, flip="detect"),
         one,
         options={"lower": 0 * one, "upper": 1.5 * one},
-        max_steps=60,
+        max_steps=_BISECTIONS,
         throw=False,
     )
     # A hair beyond the root, so that the constraint holds rather than almost holds.
