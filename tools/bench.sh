@@ -8,6 +8,7 @@ if [ -f benchmarks/run_all.py ]; then exec "$python" benchmarks/run_all.py "$@";
 found=0
 for file in benchmarks/*.py; do
   [ -f "$file" ] || continue
+  case "$file" in benchmarks/_*) continue ;; esac
   found=1
   echo "bench: $file"
   "$python" "$file" "$@"

@@ -230,7 +230,7 @@ def check_space(space: AbstractSpace, x: PyTree, *, key: Key[Array, ""] | None =
 
 
 def _check_short_step(space: AbstractSpace, here: PyTree, free: PyTree) -> None:
-    length = _eps(here) ** 0.5 * max(1.0, _size(here))
+    length = _eps(here) ** 0.5
     step = jax.tree.map(lambda leaf: (length * leaf).astype(leaf.dtype), free)
     there = space.shift(here, step)
     moved = space.displacement(here, there)

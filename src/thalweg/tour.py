@@ -68,9 +68,9 @@ class Tour:
         finished = sum(told.status == "done" for told in self._told)
         claims = self.claims()
         held = sum(claim.holds for _, claim in claims)
-        summary = (
-            f"{held} of {len(claims)} claims hold, measured on this machine." if claims else "Nothing measured yet."
-        )
+        systems = len({told.chapter.system for told in self._told})
+        systems = len({told.chapter.system for told in self._told})
+        summary = f"{held} of {len(claims)} claims hold, measured on this machine; {systems} of the nine systems so far."
         progress = None if done else Progress(finished, len(sections), self._step, self._seconds_left())
         return Page(_TITLE, summary, sections, "done" if done else "running", progress=progress)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from thalweg.core.energy import force
+from thalweg.core.errors import InputError
 from thalweg.core.solution import Outcome
 from thalweg.landscapes import MullerBrown
 from thalweg.methods.drive import drive
@@ -167,12 +168,16 @@ def test_the_start_is_judged_before_the_first_step(host, steps):
     assert (end.step, int(end.outcome), end.bad_leaves) == (0, Outcome.NONFINITE.code, ("['n']",))
 
 
-def test_a_plain_number_in_the_state_moves_or_is_refused():
-    try:
-        end = drive(lambda state: {"n": state["n"] + 1}, {"n": 0.0}, 10)
-    except (TypeError, ValueError):
-        return
-    assert float(end.state["n"]) == 10
+@pytest.mark.parametrize("number", [0, 0.0])
+def test_a_plain_number_that_would_move_is_refused(number):
+    with pytest.raises(InputError, match="n.*array"):
+        drive(tick, {"n": number}, 10)
+
+
+def test_a_plain_number_that_stays_is_left_alone():
+    end = drive(lambda state: {"n": state["n"] + 1, "k": state["k"]}, {"n": jnp.array(0.0), "k": 3}, 10)
+    assert (float(end.state["n"]), end.state["k"]) == (10, 3)
+    assert type(end.state["k"]) is int
 
 
 class Listener:

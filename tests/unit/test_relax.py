@@ -69,7 +69,7 @@ def test_the_weights_of_a_net_relax_like_anything_else(x64):
     inputs = jnp.linspace(-1, 1, 16)
     weights = {"w": jnp.array([0.5, -1.0, 2.0]), "b": jnp.array([0.0, 0.3, -0.2]), "v": jnp.array([1.0, 0.5, -0.5])}
     energy = Mismatch(inputs, inputs**2)
-    solution = relax(energy, weights, tol=1e-9)
+    solution = relax(energy, weights, "projected", tol=1e-9)
     assert jax.tree.structure(solution.value) == jax.tree.structure(weights)
     assert float(solution.energy) < 0.5 * float(energy(weights))
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(force(energy, solution.value))) < 1e-9

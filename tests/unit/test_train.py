@@ -128,7 +128,7 @@ def batches_of(data, count):
     return seen
 
 
-@pytest.mark.parametrize(("items", "size"), [(12, 4), (10, 4), (5, 5), (3, 1)])
+@pytest.mark.parametrize(("items", "size"), [(10, 4), (3, 1)])
 def test_every_item_has_its_turn_once_per_pass(items, size):
     data, per_pass = Batches(jnp.arange(items), size), items // size
     seen = batches_of(data, 3 * per_pass)
@@ -137,7 +137,7 @@ def test_every_item_has_its_turn_once_per_pass(items, size):
         assert len(set(one.tolist())) == per_pass * size
         assert set(one.tolist()) <= set(range(items))
     if items > 5:
-        assert not np.array_equal(passes[0], passes[1])  # one chance in 12! or 10!/2! of a false alarm
+        assert not np.array_equal(passes[0], passes[1])  # a fixed key, so this either holds or does not
     for again, first in zip(batches_of(data, 3 * per_pass), seen, strict=True):
         np.testing.assert_array_equal(again, first)
 
@@ -146,8 +146,10 @@ def test_items_keep_their_partners_and_without_shuffling_their_order():
     data = Batches({"a": jnp.arange(7), "b": 10 * jnp.arange(7)}, 3)
     batch, _ = data.next(data.init(jax.random.key(0)))
     np.testing.assert_array_equal(batch["b"], 10 * batch["a"])
-    ordered = batches_of(Batches(jnp.arange(7), 3, shuffle=False), 3)
+    ordered = batches_of(Batches(jnp.arange(6), 3, shuffle=False), 3)
     np.testing.assert_array_equal(ordered, [[0, 1, 2], [3, 4, 5], [0, 1, 2]])
+    with pytest.raises(InputError, match="would never show the last 1 of 7"):
+        Batches(jnp.arange(7), 3, shuffle=False)
 
 
 # Same key, same bits

@@ -26,7 +26,7 @@ def push_slider(model: Classifier, clean: Any, pushed: Any, label: int, target: 
         kind="image",
         frames=np.asarray(line),
         limits=(0.0, 1.0),
-        t_label="way along the push (1 = over the ridge)",
+        t_label="way along the push",
         energy_label="-log max p (nat)",
         markers=(Marker(f"read as {label}", 0.0), Marker("ridge", 1.0), Marker(f"read as {target}", float(t[-1]))),
         caption=f"Left of the ridge the net reads {label}, right of it {target}. The push has an L2 length of "

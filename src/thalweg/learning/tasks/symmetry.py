@@ -79,33 +79,34 @@ def find_saddle(loss: HiddenLayerLoss, *, starts: int = 32, seed: int = 0, tol: 
 
     **Raises:** `ThalwegError` where none of the starts comes to rest.
     """
+    rests, neurons, values, softest, stiffest = _found(loss, jax.random.key(seed), starts, tol)
+    if not bool((rests.outcome == Outcome.DONE.code).any()):
+        raise ThalwegError(f"two tied neurons found no rest from {starts} starts: {rests.sentence}")
+    lowest = float(jnp.min(jnp.where(rests.outcome == Outcome.DONE.code, rests.energy, jnp.inf)))
+    return Saddle(neurons, lowest, np.asarray(values), softest, float(stiffest))
+
+
+@eqx.filter_jit
+def _found(
+    loss: HiddenLayerLoss, key: Array, starts: int, tol: float
+) -> tuple[Solution, Neurons, Array, Neurons, Array]:
     single = single_neuron(loss.x.shape[1], loss.y.dtype)
     zero = jax.tree.map(jnp.zeros_like, tied(single))
     together = Restrict(loss, zero, pair_directions(single, 1))
-    width = loss.x.shape[1] + 2
-    clouds = 2 * jax.random.normal(jax.random.key(seed), (starts, width), loss.y.dtype)
-    rests = _rested(together, clouds, tol)
-    heights = jnp.where(rests.outcome == Outcome.DONE.code, rests.energy, jnp.inf)
-    lowest = jnp.argmin(heights)
-    if not bool(jnp.isfinite(heights[lowest])):
-        raise ThalwegError(f"two tied neurons found no rest from {starts} starts: {rests.sentence}")
+    clouds = 2 * jax.random.normal(key, (starts, loss.x.shape[1] + 2), loss.y.dtype)
+    rests = jax.vmap(lambda z: relax(together, z, "projected", tol=tol, max_steps=5_000, throw=False))(clouds)
+    lowest = jnp.argmin(jnp.where(rests.outcome == Outcome.DONE.code, rests.energy, jnp.inf))
     neurons = together.lift(rests.value[lowest])
     apart = pair_directions(single, -1)
     values, vectors = jnp.linalg.eigh(_curvature(loss, neurons, apart))
     softest = jax.tree.map(lambda along: jnp.tensordot(vectors[:, 0], along, axes=1), apart)
     tied_values = jnp.linalg.eigvalsh(_curvature(loss, neurons, pair_directions(single, 1)))
-    stiffest = float(jnp.maximum(values[-1], tied_values[-1]))
-    return Saddle(neurons, float(heights[lowest]), np.asarray(values), softest, stiffest)
+    return rests, neurons, values, softest, jnp.maximum(values[-1], tied_values[-1])
 
 
 def _curvature(loss: HiddenLayerLoss, at: Neurons, directions: Neurons) -> Float[Array, "k k"]:
     along = Restrict(loss, at, directions)
     return jax.hessian(along)(jnp.zeros(jax.tree.leaves(directions)[0].shape[0], loss.y.dtype))
-
-
-@eqx.filter_jit
-def _rested(energy: Restrict, starts: Array, tol: float) -> Solution:
-    return jax.vmap(lambda z: relax(energy, z, "projected", tol=tol, max_steps=5_000, throw=False))(starts)
 
 
 def measure_growth(loss: HiddenLayerLoss, saddle: Saddle, *, eta: float, nudge: float = 1e-8) -> Growth:
@@ -141,9 +142,14 @@ def split(
     """Train two neurons from `start`, record how they part, and say after which step a bit first differed."""
     trained = _descend(loss, start, eta, steps, trace=Trace(_watched, every), hooks=hooks)
     neurons = trained.trace
-    heights = jax.vmap(loss)(neurons)
-    parting = Split(np.asarray(heights), neurons, np.asarray(jax.vmap(distance)(neurons)), every)
+    heights, distances = _along_the_way(loss, neurons)
+    parting = Split(np.asarray(heights), neurons, np.asarray(distances), every)
     return parting, _first_difference(trained.stats["carry"])
+
+
+@eqx.filter_jit
+def _along_the_way(loss: HiddenLayerLoss, neurons: Neurons) -> tuple[Array, Array]:
+    return jax.vmap(loss)(neurons), jax.vmap(distance)(neurons)
 
 
 def nudged(saddle: Saddle, amplitude: float) -> Neurons:
