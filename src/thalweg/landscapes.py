@@ -30,7 +30,8 @@ class MullerBrown(AbstractEnergy):
         row = lambda *numbers: jnp.asarray(numbers, x.dtype)  # noqa: E731
         height = row(-200, -100, -170, 15)
         a, b, c = row(-1, -1, -6.5, 0.7), row(0, 0, 11, 0.6), row(-10, -10, -6.5, 0.7)
-        dx, dy = x[0] - row(1, 0, -0.5, -1), x[1] - row(0, 0.5, 1.5, 1)
+        first, second = x
+        dx, dy = first - row(1, 0, -0.5, -1), second - row(0, 0.5, 1.5, 1)
         return self.scale.astype(x.dtype) * jnp.sum(height * jnp.exp(a * dx**2 + b * dx * dy + c * dy**2))
 
 

@@ -170,7 +170,7 @@ def test_the_start_is_judged_before_the_first_step(host, steps):
 
 @pytest.mark.parametrize("number", [0, 0.0])
 def test_a_plain_number_that_would_move_is_refused(number):
-    with pytest.raises(InputError, match="n.*array"):
+    with pytest.raises(InputError, match=r"n.*array"):
         drive(tick, {"n": number}, 10)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -278,12 +280,13 @@ def test_bad_arguments_are_one_sentence(change, sentence):
         made(change)
 
 
-def made(change):
+def made(change: dict[str, Any]) -> Any:
     """Relax with some arguments changed; what is refused when it is built is built here."""
-    built = {
+    built: dict[str, Any] = {
         name: value() if name in ("trace", "space") and callable(value) else value for name, value in change.items()
     }
-    return relax(**{"energy": DoubleWell(), "x0": jnp.array([0.5, 0.4])} | built)
+    plain: dict[str, Any] = {"energy": DoubleWell(), "x0": jnp.array([0.5, 0.4])}
+    return relax(**(plain | built))
 
 
 def test_inside_a_transformation_nothing_can_be_thrown():

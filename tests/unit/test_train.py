@@ -121,9 +121,9 @@ def test_a_trace_records_the_training():
 
 
 def batches_of(data, count):
-    cursor, seen = data.init(jax.random.key(1)), []
+    cursor, seen, following = data.init(jax.random.key(1)), [], jax.jit(lambda here: data.next(here))
     for _ in range(count):
-        batch, cursor = jax.jit(lambda c: data.next(c))(cursor)
+        batch, cursor = following(cursor)
         seen.append(np.asarray(batch))
     return seen
 

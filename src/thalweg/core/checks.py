@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from thalweg.core.errors import InputError, PrecisionError
+from thalweg.core.space import AbstractSpace
 
 X = TypeVar("X")
 
@@ -39,15 +40,23 @@ def floating(x: X, where: str, name: str = "x0") -> X:
     return jax.tree.map(jnp.asarray, x)
 
 
-def _check_leaf(leaf: Any, label: str) -> None:
-    if not isinstance(leaf, float | jax.Array | np.ndarray | np.floating):
-        raise InputError(f"{label} is a {type(leaf).__name__}, not an array of floats: convert it first.")
-    dtype = jnp.result_type(leaf)
-    if isinstance(leaf, np.ndarray | np.floating) and leaf.dtype == np.float64 and dtype != np.float64:
+def refuse_narrowing(leaf: Any, label: str) -> None:
+    """Refuse a float64 array in a process that computes in float32, instead of narrowing it.
+
+    **Raises:** `PrecisionError`.
+    """
+    if isinstance(leaf, np.ndarray | np.floating) and leaf.dtype == np.float64 != jnp.result_type(leaf):
         raise PrecisionError(
             f"{label} is float64 but this process computes in float32: call "
             "jax.config.update('jax_enable_x64', True) at its start, or pass float32."
         )
+
+
+def _check_leaf(leaf: Any, label: str) -> None:
+    if not isinstance(leaf, float | jax.Array | np.ndarray | np.floating):
+        raise InputError(f"{label} is a {type(leaf).__name__}, not an array of floats: convert it first.")
+    dtype = jnp.result_type(leaf)
+    refuse_narrowing(leaf, label)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"{label} holds {dtype}, which has no gradient: convert it to floats.")
     if np.size(leaf) == 0:
@@ -71,6 +80,23 @@ def check_scalar(energy: Any, x: PyTree, where: str) -> None:
         raise InputError(f"{where}: the energy returned shape {shapes}, not one floating-point number: sum it first.")
 
 
+def fits(space: AbstractSpace, x: PyTree, where: str) -> None:
+    """Refuse a space whose bounds or lengths have not the shape of `x`.
+
+    **Raises:** `InputError`.
+    """
+    try:
+        inside = jax.eval_shape(space.wrap, x)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{where}: the space does not have the shape of x: {reason}") from error
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (x, inside)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"{where}: x has the shape {shapes[0]}, but the space makes it {shapes[1]}: give it the shape of x."
+        )
+
+
 def positive(value: Any, name: str, where: str) -> None:
     """Refuse a number that is not positive.
 
@@ -84,7 +110,7 @@ def bad_leaves(state: PyTree) -> list[str]:
     """The names of the leaves of `state` that hold a NaN or an infinity."""
 
     def broken(leaf: Any) -> bool:
-        if not isinstance(leaf, jax.Array | np.ndarray) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return False
         return bool(jnp.issubdtype(leaf.dtype, jnp.inexact)) and not bool(np.isfinite(np.asarray(leaf)).all())
 

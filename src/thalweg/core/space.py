@@ -7,7 +7,10 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
+
+from thalweg.core.errors import InputError
 
 
 def _spread(prefix: PyTree, x: PyTree) -> PyTree:
@@ -35,6 +38,13 @@ class AbstractSpace(eqx.Module):
         """The shortest step from `a` to `b`."""
 
 
+def innermost(space: AbstractSpace) -> AbstractSpace:
+    """The space inside all that freeze a part of it."""
+    while isinstance(space, Frozen):
+        space = space.space
+    return space
+
+
 class Euclidean(AbstractSpace):
     """All of space: nothing to wrap, nothing to project."""
 
@@ -56,6 +66,11 @@ class Box(AbstractSpace):
 
     lower: PyTree[Float[Array, "..."]] = eqx.field(converter=lambda tree: jax.tree.map(jnp.asarray, tree))
     upper: PyTree[Float[Array, "..."]] = eqx.field(converter=lambda tree: jax.tree.map(jnp.asarray, tree))
+
+    def __check_init__(self):
+        pairs = zip(jax.tree.leaves(self.lower), jax.tree.leaves(self.upper), strict=True)
+        if any(not isinstance(low, Tracer) and bool(jnp.any(low > high)) for low, high in pairs):
+            raise InputError("a Box has a lower bound above its upper one: exchange them.")
 
     def shift(self, x: PyTree, step: PyTree) -> PyTree:
         return self.wrap(jax.tree.map(jnp.add, x, step))
@@ -91,8 +106,8 @@ class Periodic(AbstractSpace):
     def wrap(self, x: PyTree) -> PyTree:
         def into_cell(here, length):
             length = length.astype(here.dtype)
-            inside = here - length * jnp.floor(here / length)
-            # A tiny negative number rounds up to the length itself, which is not in the cell.
+            inside = jnp.mod(here, length)  # exact, where a quotient would round
+            # A tiny negative number still rounds up to the length itself, which is not in the cell.
             return jnp.where(inside >= length, jnp.zeros_like(inside), inside)
 
         return jax.tree.map(into_cell, x, _spread(self.lengths, x))

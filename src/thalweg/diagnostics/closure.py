@@ -31,7 +31,7 @@ def closure(
     path: AbstractPath,
     field: Field | None = None,
     *,
-    tol: float = 1e-10,
+    tol: float | None = None,
     max_pieces: int = 200,
 ) -> Closure:
     """Compare the work along `path` with the fall of `energy` between its ends.
@@ -50,7 +50,7 @@ def closure(
 
 
 def loop(
-    field: Field, there: AbstractPath, back: AbstractPath, *, tol: float = 1e-10, max_pieces: int = 200
+    field: Field, there: AbstractPath, back: AbstractPath, *, tol: float | None = None, max_pieces: int = 200
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The work of `field` along `there` minus that along `back`, two paths with the same ends, and its error.
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from thalweg.core.checks import traced
+from thalweg.core.checks import refuse_narrowing, traced
 from thalweg.core.errors import InputError
 
 
@@ -163,6 +163,7 @@ def _finite(arrays: PyTree) -> None:
     if not leaves or any(jnp.size(leaf) == 0 for leaf in leaves):
         raise InputError("the data is empty: there is nothing to learn from.")
     for leaf in leaves:
+        refuse_narrowing(leaf, "the data")
         floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
         if floats and not traced(leaf) and not bool(jnp.isfinite(leaf).all()):
             raise InputError("the data holds NaN or infinity: mend or drop those items first.")

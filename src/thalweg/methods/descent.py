@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from thalweg.core.energy import AbstractHostField, Landscape, value_and_force
 from thalweg.core.errors import InputError
-from thalweg.core.space import AbstractSpace
+from thalweg.core.space import AbstractSpace, innermost
 
 
 class AbstractDescentState(eqx.Module):
@@ -83,6 +83,6 @@ def refuse_walls(space: AbstractSpace, method: str, walls: tuple[type, ...]) -> 
 
     **Raises:** `InputError` naming the method for that space.
     """
-    inner = getattr(space, "space", space)
+    inner = innermost(space)
     if isinstance(inner, walls):
         raise InputError(f"{method} does not know the walls of {type(inner).__name__}: use method='projected' there.")

@@ -49,7 +49,7 @@ class _Carry(eqx.Module):
 def judge_leaves(state: PyTree) -> Any:
     """WALKING while every floating leaf is finite, NONFINITE after: the judge for states without a better one."""
     leaves = [leaf for leaf in jax.tree.leaves(state) if eqx.is_inexact_array(leaf) or _is_host_float(leaf)]
-    if all(isinstance(leaf, np.ndarray) for leaf in leaves):
+    if all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves):
         return Outcome.WALKING.code if all(np.isfinite(leaf).all() for leaf in leaves) else Outcome.NONFINITE.code
     finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
     return jnp.where(finite, Outcome.WALKING.code, Outcome.NONFINITE.code)
@@ -259,7 +259,7 @@ def _count(number: int) -> Int[Array, ""]:
 
 
 def _is_host_float(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and np.issubdtype(leaf.dtype, np.inexact)
+    return isinstance(leaf, np.ndarray | np.generic) and np.issubdtype(leaf.dtype, np.inexact)
 
 
 def _settled(leaf: Any, host: bool) -> Any:

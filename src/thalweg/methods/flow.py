@@ -67,7 +67,7 @@ class GradientFlow(AbstractFlow):
             state.time, state.until, state.x, there, None, error, order, state.controller
         )
         inner, control = jax.tree.map(_as_leaf, (inner, control))
-        x, inner = _choose(jnp.asarray(keep), (there, inner), (state.x, state.solver))
+        x, inner = _choose(jnp.asarray(keep), (space.wrap(there), inner), (state.x, state.solver))
         value, push = look(energy, space, x)
         return FlowState(x, value, push, jnp.asarray(time), jnp.asarray(until), inner, control, jnp.asarray(jumped))
 

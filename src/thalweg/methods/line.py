@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from thalweg.core.checks import floating, positive
 from thalweg.core.energy import AbstractHostField, Landscape, force
 from thalweg.core.errors import InputError
-from thalweg.core.paths import AbstractPath, tangent
+from thalweg.core.paths import AbstractPath, Curve, tangent
 from thalweg.methods.descent import tree_dot
 from thalweg.methods.quadrature import integrate
 
@@ -35,13 +35,16 @@ class Work(eqx.Module):
     reached: Bool[Array, "*batch"]
 
 
-def line_integral(field: Field, path: AbstractPath, tol: float, max_pieces: int, where: str) -> Work:
+def line_integral(field: Field, path: AbstractPath, tol: float | None, max_pieces: int, where: str) -> Work:
     """The work of `field` along `path`, checked and integrated on behalf of the function called `where`.
 
     **Raises:** `InputError` for a field that returns neither an energy nor a force, or an unusable path.
     """
-    positive(tol, "tol", where)
+    if not isinstance(path, Curve):  # whose function may hold arrays of any kind
+        floating(path, where, "the path")
     start = floating(path(jnp.asarray(0.0, _width(path))), where, "the start of the path")
+    tol = float(jnp.finfo(_dtype(start)).eps) ** (2 / 3) if tol is None else tol
+    positive(tol, "tol", where)
     return _integrated(_as_force(field, start, where), path, path.breaks, jnp.asarray(tol, _dtype(start)), max_pieces)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from thalweg.core.checks import traced
+from thalweg.core.errors import InputError
 
 
 class Trace(eqx.Module):
@@ -22,6 +23,10 @@ class Trace(eqx.Module):
 
     observe: Callable[[Any], PyTree]
     every: int = 1
+
+    def __check_init__(self):
+        if self.every < 1:
+            raise InputError(f"a trace every {self.every} steps records nothing: give a positive number of steps.")
 
 
 class Recorded(eqx.Module):

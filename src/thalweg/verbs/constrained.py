@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from thalweg.core.checks import check_scalar, floating, positive, traced
+from thalweg.core.checks import check_scalar, fits, floating, positive, traced
 from thalweg.core.energy import AbstractEnergy, Landscape
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
@@ -82,7 +82,9 @@ def relax_constrained(
     **Raises:** `InputError` for unusable arguments; `WalkError` where the constraint could not be met in time.
     """
     space = Euclidean() if space is None else space
-    x = space.wrap(floating(x0, "relax_constrained"))
+    x = floating(x0, "relax_constrained")
+    fits(space, x, "relax_constrained")
+    x = space.wrap(x)
     check_scalar(energy, x, "relax_constrained")
     check_scalar(constraint, x, "relax_constrained: constraint")
     positive(jnp.asarray(stiffness), "stiffness", "relax_constrained")

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from thalweg.core.checks import check_scalar, floating, positive, traced
+from thalweg.core.checks import check_scalar, fits, floating, positive, traced
 from thalweg.core.energy import AbstractHostField, Landscape
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
 from thalweg.core.solution import Outcome, Solution
-from thalweg.core.space import AbstractSpace, Euclidean, Signs
+from thalweg.core.space import AbstractSpace, Euclidean, Signs, innermost
 from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_equal, tree_norm
 from thalweg.methods.drive import drive
 from thalweg.methods.registry import named
@@ -115,6 +115,7 @@ def relax(
     x = _checked(energy, x0, method, space, throw)
     tol = reachable(x) if tol is None else tol
     positive(tol, "tol", "relax")
+    positive(max_steps, "max_steps", "relax")
     host = isinstance(energy, AbstractHostField)
     begun: Any = _begun_on_host if host else _begun
     step: Any = _advance_on_host if host else _advance
@@ -132,10 +133,10 @@ def relax(
 
 
 def _chosen(method: Method | str | None, space: AbstractSpace) -> Method:
-    if isinstance(getattr(space, "space", space), Signs):
+    if isinstance(innermost(space), Signs):
         raise InputError("relax: signs have no downhill direction: use sample to walk on them.")
     if method is None:
-        return named("relax", "fire" if isinstance(space, Euclidean) else "projected")
+        return named("relax", "fire" if isinstance(innermost(space), Euclidean) else "projected")
     return named("relax", method) if isinstance(method, str) else method
 
 
@@ -145,7 +146,9 @@ def reachable(x: PyTree) -> float:
 
 
 def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, throw: bool) -> PyTree:
-    x = space.wrap(floating(x0, "relax"))
+    x = floating(x0, "relax")
+    fits(space, x, "relax")
+    x = space.wrap(x)
     if isinstance(energy, AbstractHostField) and isinstance(method, AbstractFlow):
         raise InputError("relax: a gradient flow needs a compiled landscape, not a host field: use 'fire'.")
     if throw and traced(x, energy):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -21,6 +21,7 @@ from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
 
 
+@runtime_checkable
 class GradientRule(Protocol):
     """What `train` asks for: gradients of the model, what is carried to the next step, and metrics (with `loss`)."""
 
