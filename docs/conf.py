@@ -22,6 +22,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = "thalweg"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["house.css"]
+# The bar at the top lists the pages; a column at the side serves the reference alone, and elsewhere takes room from code.
+html_sidebars = {"[!r]*": [], "rooms/*": [], "reference/[!g]*": []}
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 
 myst_heading_anchors = 3
@@ -30,6 +34,7 @@ nb_execution_mode = "force"  # a cache would be keyed by the page alone and miss
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_merge_streams = True
 
 # Docstrings put code into single backticks and shapes into types.
 default_role = "code"

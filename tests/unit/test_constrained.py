@@ -122,8 +122,9 @@ def test_a_batch_of_problems_in_a_box_against_exact_projections(x64):
     def solved(centre, normal, offset):
         bowl, plane = Bowl(jnp.eye(5), centre), Plane(normal, offset)
         stiffness = 8 / jnp.sum(normal**2)
+        # Walls that hold most of the normal leave the plane soft: more stages than usual.
         return relax_constrained(
-            bowl, plane, centre, "projected", stiffness=stiffness, space=Box(0.0, 1.0), tol=TOL, throw=False
+            bowl, plane, centre, "projected", stiffness=stiffness, space=Box(0.0, 1.0), tol=TOL, stages=100, throw=False
         )
 
     solution = solved(centres, normals, offsets)

@@ -92,9 +92,7 @@ def fits(space: AbstractSpace, x: PyTree, where: str) -> None:
         raise InputError(f"{where}: the space does not have the shape of x: {reason}") from error
     shapes = [[leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (x, inside)]
     if shapes[0] != shapes[1]:
-        raise InputError(
-            f"{where}: x has the shape {shapes[0]}, but the space makes it {shapes[1]}: give it the shape of x."
-        )
+        raise InputError(f"{where}: x has the shape {shapes[0]}, but the space makes it {shapes[1]}: mend its bounds.")
 
 
 def positive(value: Any, name: str, where: str) -> None:

@@ -115,7 +115,8 @@ def relax(
     x = _checked(energy, x0, method, space, throw)
     tol = reachable(x) if tol is None else tol
     positive(tol, "tol", "relax")
-    positive(max_steps, "max_steps", "relax")
+    if not traced(max_steps) and max_steps < 0:
+        raise InputError(f"relax: max_steps is {max_steps}, but it must not be negative.")
     host = isinstance(energy, AbstractHostField)
     begun: Any = _begun_on_host if host else _begun
     step: Any = _advance_on_host if host else _advance
