@@ -24,7 +24,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["house.css"]
-# The bar at the top lists the pages; a column at the side serves the reference alone, and elsewhere takes room from code.
+# The bar at the top lists the pages: outside of the reference, a column at the side only takes room from code.
 html_sidebars = {"[!r]*": [], "rooms/*": [], "reference/[!g]*": []}
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 

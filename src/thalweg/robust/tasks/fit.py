@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -34,9 +35,7 @@ def fit(data: Classified, *, seed: int = 0, steps: int = 2_000, on_chunk: tuple[
 
 def in_double(model: Any) -> Any:
     """The same model with float64 weights, for audits."""
-    return jax.tree.map(
-        lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf, model
-    )
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model)
 
 
 def logits(model: Classifier, x: Float[Array, "n ..."]) -> Float[Array, "n classes"]:
