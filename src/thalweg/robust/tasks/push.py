@@ -162,8 +162,11 @@ def _onto_ridge(ridge: Overtaking, box: Box, item: Array, there: Array) -> Array
         return box.wrap(item + t * (there - item))
 
     one = jnp.ones((), there.dtype)
+    # A target that cannot be reached along the ray has no root: the search is then sent to t = 1, and the caller,
+    # who looks at the margin there, counts it as a failure.
+    crosses = (ridge(at(0 * one)) > 0) & (ridge(at(1.5 * one)) < 0)
     root = optx.root_find(
-        lambda t, _: ridge(at(t)),
+        lambda t, _: jnp.where(crosses, ridge(at(t)), 1 - t),
         optx.Bisection(rtol=1e-12, atol=1e-12, flip="detect"),
         one,
         options={"lower": 0 * one, "upper": 1.5 * one},
