@@ -19,7 +19,9 @@ HEAD = """\
 
 def commands(main: click.Command, name: str = "thalweg") -> Iterator[tuple[click.Command, click.Context]]:
     """The command `main` and all below it, each with the context in which a user meets it."""
-    root = click.Context(main, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+    root = click.Context(
+        main, info_name=name, **(main.context_settings | {"terminal_width": WIDTH, "max_content_width": WIDTH})
+    )
     yield from _below(main, root)
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from thalweg.core.space import AbstractSpace, Box, Euclidean, Frozen, Periodic, Signs
     from thalweg.diagnostics.closure import closure, loop
     from thalweg.interop.host import HostField
-    from thalweg.methods.data import Batches, Fetched, Whole
+    from thalweg.methods.data import Batches, Fetched, Whole, Windows
     from thalweg.methods.trace import Trace
+    from thalweg.verbs.constrained import relax_constrained
     from thalweg.verbs.relax import relax
     from thalweg.verbs.train import EarlyStop, from_loss, train
     from thalweg.verbs.work import work
@@ -60,6 +61,7 @@ __all__ = [
     "Trace",
     "WalkError",
     "Whole",
+    "Windows",
     "__version__",
     "closure",
     "force",
@@ -67,6 +69,7 @@ __all__ = [
     "landscapes",
     "loop",
     "relax",
+    "relax_constrained",
     "train",
     "value_and_force",
     "work",
@@ -80,8 +83,9 @@ _PLACES = {
     "core.space": "AbstractSpace Box Euclidean Frozen Periodic Signs",
     "diagnostics.closure": "closure loop",
     "interop.host": "HostField",
-    "methods.data": "Batches Fetched Whole",
+    "methods.data": "Batches Fetched Whole Windows",
     "methods.trace": "Trace",
+    "verbs.constrained": "relax_constrained",
     "verbs.relax": "relax",
     "verbs.train": "EarlyStop from_loss train",
     "verbs.work": "work",

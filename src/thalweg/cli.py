@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from thalweg.runs import Run, RunInfo
 
 _COMMANDS = {
-    "tour": ("thalweg.tour:command", "The nine claims, measured on real input, as one page."),
+    "tour": ("thalweg.tour:command", "The claims so far, measured on real input, as one page."),
     "doctor": ("thalweg.doctor:command", "What this installation can do, what is missing and how to get it."),
     "data": ("thalweg.cli:data", "Public data sets by name, with checksums."),
     "runs": ("thalweg.cli:runs", "What was run: list, show, resume."),
-    "learning": ("thalweg.learning.command:learning", "Symmetry, transitions and landscapes of learning."),
-    "robust": ("thalweg.robust.command:robust", "Attack, audit and certify classifiers."),
+    "learning": ("thalweg.learning.command:learning", "Symmetry breaking in training."),
+    "robust": ("thalweg.robust.command:robust", "Attack classifiers, and measure the work that it takes."),
 }
 
 main = Program(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from thalweg.core.energy import AbstractEnergy
@@ -45,7 +46,7 @@ class LennardJones(AbstractEnergy):
     size: Float[Array, ""] = eqx.field(default=1.0, converter=jnp.asarray)
 
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, ""]:
-        first, second = jnp.triu_indices(x.shape[0], k=1)
+        first, second = np.triu_indices(x.shape[0], k=1)  # by NumPy: constants, without float64 on the way
         squared = jnp.sum((x[first] - x[second]) ** 2, axis=-1)
         inverse = (self.size.astype(x.dtype) ** 2 / squared) ** 3
         return 4 * self.depth.astype(x.dtype) * jnp.sum(inverse**2 - inverse)

@@ -141,7 +141,7 @@ def _answer(tour: Tour, report: Path) -> dict[str, Any]:
 
 @click.command()
 @click.option("--quick", "effort", flag_value="quick", help="Fewer steps and items: what the tests run.")
-@click.option("--full", "effort", flag_value="full", help="Retrain what the default tour loads.")
+@click.option("--full", "effort", flag_value="full", help="Retrain the models that the default loads (none so far).")
 @click.option("--open/--no-open", "opens", default=None, help="Open the report; by default where there is a terminal.")
 @common
 def command(console: Console, effort: Effort | None, opens: bool | None) -> None:

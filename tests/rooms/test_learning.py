@@ -39,6 +39,11 @@ def saddles() -> dict[str, symmetry.Saddle]:
 
 
 @eqx.filter_jit
+def looked(loss: HiddenLayerLoss, neurons: Neurons) -> tuple[jax.Array, Neurons]:
+    return jax.value_and_grad(loss)(neurons)
+
+
+@eqx.filter_jit
 def blocks(loss: HiddenLayerLoss, neurons: Neurons) -> tuple[jax.Array, jax.Array]:
     """The blocks H11 and H12 of the whole Hessian of two neurons, parameters in the order w, b, v."""
     flat, unravel = ravel_pytree(neurons)
@@ -85,14 +90,15 @@ def test_the_saddle_is_at_rest_tied_and_lowest_along_the_softest_direction(activ
     loss, saddle = loss_of(activation), saddles[activation]
     assert all(bool((leaf[0] == leaf[1]).all()) for leaf in jax.tree.leaves(saddle.neurons))
     # The tied relaxation stops at a force of 1e-10; the untied one is that force spread over two neurons.
-    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(jax.grad(loss)(saddle.neurons))) < 1e-9
-    assert abs(float(loss(saddle.neurons)) - saddle.loss) < 1e-12
+    height, slopes = looked(loss, saddle.neurons)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slopes)) < 1e-9
+    assert abs(float(height) - saddle.loss) < 1e-12
     assert saddle.eigenvalues[0] < -1e-3
     along = ravel_pytree(saddle.softest)[0]
     assert abs(float(jnp.linalg.norm(along)) - 1) < 1e-12
     assert all(bool((leaf[0] == -leaf[1]).all()) for leaf in jax.tree.leaves(saddle.softest))
     step = 1e-3
-    down = float(loss(symmetry.nudged(saddle, step))) - saddle.loss
+    down = float(looked(loss, symmetry.nudged(saddle, step))[0]) - saddle.loss
     # Half h step^2; the cubic term vanishes by the exchange symmetry, the quartic one is about step^2 relative to it.
     np.testing.assert_allclose(down, 0.5 * saddle.eigenvalues[0] * step**2, rtol=1e-2)
 
@@ -145,7 +151,7 @@ def test_the_two_forms_are_one_function():
     for w, b, v in zip(words, words[:, :, 1], words[:, :, 2], strict=True):
         neurons = Neurons(w, b, v)
         pair = [HiddenLayerLoss(inputs, target, DECAY, form=form) for form in ("elementwise", "matmul")]
-        heights, slopes = zip(*[jax.value_and_grad(loss)(neurons) for loss in pair], strict=True)
+        heights, slopes = zip(*[looked(loss, neurons) for loss in pair], strict=True)
         # Sums of a hundred products of order one: some tens of roundings of 1e-16.
         np.testing.assert_allclose(heights[0], heights[1], rtol=1e-13)
         for one, other in zip(jax.tree.leaves(slopes[0]), jax.tree.leaves(slopes[1]), strict=True):

@@ -139,7 +139,7 @@ def test_in_a_large_box_the_smallest_push_is_the_margin_over_its_slope(problem):
 
 
 def test_in_a_tight_box_the_smallest_push_is_the_exact_projection(problem):
-    model, x, labels = problem
+    model, _, labels = problem
     found, exact = pushed(problem, 0.0, 1.0), exact_lengths(*problem, 0.0, 1.0)
     np.testing.assert_array_equal(found.success, np.isfinite(exact))
     reached = np.isfinite(exact)

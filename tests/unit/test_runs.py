@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thalweg.core.atomic import remove_stale
 from thalweg.core.errors import InputError, WalkError
 from thalweg.core.solution import Outcome, Solution
 from thalweg.runs import (
@@ -29,7 +30,6 @@ from thalweg.runs import (
     list_runs,
     write_atomic,
 )
-from thalweg.core.atomic import remove_stale
 from thalweg.runs.config import first_difference, plain
 from thalweg.runs.index import INDEX
 

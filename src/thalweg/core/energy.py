@@ -103,7 +103,7 @@ class Restrict(AbstractEnergy):
     def lift(self, z: Float[Array, " k"]) -> PyTree:
         """The configuration at the subspace coordinates `z`."""
         return jax.tree.map(
-            lambda origin, along: origin + jnp.tensordot(z.astype(along.dtype), along, axes=1),
+            lambda origin, along: origin.astype(z.dtype) + jnp.tensordot(z, along.astype(z.dtype), axes=1),
             self.base,
             self.directions,
         )

@@ -68,6 +68,8 @@ class Box(AbstractSpace):
     upper: PyTree[Float[Array, "..."]] = eqx.field(converter=lambda tree: jax.tree.map(jnp.asarray, tree))
 
     def __check_init__(self):
+        if jax.tree.structure(self.lower) != jax.tree.structure(self.upper):
+            return  # prefixes of different depth, which only x can bring together
         pairs = zip(jax.tree.leaves(self.lower), jax.tree.leaves(self.upper), strict=True)
         if any(not isinstance(low, Tracer) and bool(jnp.any(low > high)) for low, high in pairs):
             raise InputError("a Box has a lower bound above its upper one: exchange them.")

@@ -12,7 +12,7 @@ from thalweg.console import Console, common
 
 @click.group()
 def learning() -> None:
-    """Symmetry, transitions and landscapes of learning."""
+    """Symmetry breaking in training."""
 
 
 def _nudge(context: click.Context, parameter: click.Parameter, value: str) -> float | None:

@@ -59,7 +59,8 @@ class Lbfgs(AbstractDescent):
 
     def _afresh(self, x: PyTree, value: Float[Array, ""], force: PyTree) -> LbfgsState:
         shape = jax.ShapeDtypeStruct((), value.dtype)
-        solver = self._solver().init(lambda y, args: (value, None), x, None, {}, shape, None, frozenset())
+        with _width_of(value):
+            solver = self._solver().init(lambda y, args: (value, None), x, None, {}, shape, None, frozenset())
         return self._asked(LbfgsState(x, value, force, x, solver), x, value, force)
 
     def _solver(self) -> optx.LBFGS:
@@ -76,7 +77,8 @@ class Lbfgs(AbstractDescent):
 
         # The static part of the solver's state (traced linear operators) keeps its form from step to step.
         fixed = eqx.partition(state.solver, eqx.is_array)[1]
-        x, solver, _ = self._solver().step(plane, state.x, None, {}, state.solver, frozenset())
+        with _width_of(value):
+            x, solver, _ = self._solver().step(plane, state.x, None, {}, state.solver, frozenset())
         solver = eqx.combine(eqx.filter(solver, eqx.is_array), fixed)
         trial = self._shortened(x, solver.y_eval)
         solver = eqx.tree_at(lambda s: s.y_eval, solver, trial)
@@ -104,3 +106,8 @@ def _rise(state: LbfgsState, at: PyTree, value: Float[Array, ""], force: PyTree)
     by_force = -0.5 * (tree_dot(state.force, move) + tree_dot(force, move))
     hidden = jnp.abs(value - state.value) <= 8 * jnp.finfo(value.dtype).eps * jnp.abs(value)
     return jnp.where(hidden, by_force, value - state.value)
+
+
+def _width_of(value: Float[Array, ""]) -> Any:
+    # Optimistix makes arrays of the default dtype, which where x64 is on would widen a float32 walk.
+    return jax.enable_x64(value.dtype == jnp.float64)
