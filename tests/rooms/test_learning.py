@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg.core.errors import InputError
 from thalweg.learning.data import parabola, read_csv
-from thalweg.learning.energy import ACTIVATIONS, HiddenLayerLoss, Neurons, tied
+from thalweg.learning.energy import ACTIVATIONS, HiddenLayerLoss, Neurons, pair_directions, tied
 from thalweg.learning.tasks import symmetry
 from thalweg.learning.tasks.study import study
 
@@ -74,7 +74,7 @@ def formula(loss: HiddenLayerLoss, neurons: Neurons) -> jax.Array:
 def test_the_antisymmetric_block_is_the_difference_of_hessian_blocks_and_the_formula(activation, saddles):
     loss, saddle = loss_of(activation), saddles[activation]
     same, cross = blocks(loss, saddle.neurons)
-    apart = symmetry.pair_directions(jax.tree.map(lambda leaf: leaf[:1], saddle.neurons), -1)
+    apart = pair_directions(jax.tree.map(lambda leaf: leaf[:1], saddle.neurons), -1)
     found = eqx.filter_jit(symmetry._curvature)(loss, saddle.neurons, apart)
     # Second derivatives of order one, summed over 64 points in float64: rounding stays below 1e-13.
     np.testing.assert_allclose(found, same - cross, atol=1e-10)

@@ -104,7 +104,8 @@ def to_half_space(item: np.ndarray, normal: np.ndarray, short: float, lower: flo
     return float(np.linalg.norm(moved(high)))
 
 
-def exact_lengths(model: eqx.nn.Linear, x: Any, labels: Any, lower: float, upper: float) -> np.ndarray:
+def exact_lengths(problem, lower: float, upper: float) -> np.ndarray:
+    model, x, labels = problem
     weight, bias = np.asarray(model.weight), np.asarray(model.bias)
     lengths = []
     for item, label in zip(np.asarray(x), np.asarray(labels), strict=True):
@@ -140,7 +141,7 @@ def test_in_a_large_box_the_smallest_push_is_the_margin_over_its_slope(problem):
 
 def test_in_a_tight_box_the_smallest_push_is_the_exact_projection(problem):
     model, _, labels = problem
-    found, exact = pushed(problem, 0.0, 1.0), exact_lengths(*problem, 0.0, 1.0)
+    found, exact = pushed(problem, 0.0, 1.0), exact_lengths(problem, 0.0, 1.0)
     np.testing.assert_array_equal(found.success, np.isfinite(exact))
     reached = np.isfinite(exact)
     np.testing.assert_allclose(np.asarray(found.norm)[reached], exact[reached], rtol=1e-6)
@@ -148,7 +149,7 @@ def test_in_a_tight_box_the_smallest_push_is_the_exact_projection(problem):
     inside = np.asarray(found.x)
     assert ((inside >= 0) & (inside <= 1)).all()
     # Some are held by walls, or this would be the test above.
-    assert (exact[reached] > 1.001 * exact_lengths(*problem, -100.0, 100.0)[reached]).sum() >= 2
+    assert (exact[reached] > 1.001 * exact_lengths(problem, -100.0, 100.0)[reached]).sum() >= 2
     over = jax.vmap(lambda there, label: margin(model, there, label))(found.x, labels)
     assert (over[reached] <= -0.5 * BEYOND).all()
     assert (over[~reached] > 0).all()

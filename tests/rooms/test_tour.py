@@ -13,7 +13,7 @@ import pytest
 from command_line import call, isolate
 
 from thalweg import tour
-from thalweg.core.errors import InputError, WalkError
+from thalweg.core.errors import InputError, ThalwegError
 from thalweg.report.blocks import Claim, Prose
 from thalweg.report.chapter import Chapter, Telling
 
@@ -157,7 +157,7 @@ def test_a_tour_without_claims_has_shown_nothing(telling):
 
 
 BREAKS = [
-    WalkError("relax: step 7 made the energy non-finite.", None),
+    ThalwegError("the walk broke."),
     InputError("there are no digits."),
     ValueError("shapes do not match\nand more of it"),
     ZeroDivisionError(),

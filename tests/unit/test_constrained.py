@@ -74,7 +74,7 @@ def test_a_linear_constraint_against_the_solved_conditions(bowl, x64):
 
 
 def test_a_quadratic_constraint_against_its_closed_form(x64):
-    solution = relax_constrained(ROUND, Ball(1.0), START, "lbfgs", stiffness=4.0, tol=TOL)
+    solution = relax_constrained(ROUND, Ball(1.0), START, "projected", stiffness=4.0, tol=TOL)
     # The nearest point of the unit ball lies on the ray to the centre; centre - x = multiplier x.
     far = jnp.linalg.norm(ROUND.centre)
     np.testing.assert_allclose(solution.value, ROUND.centre / far, atol=CLOSE)
@@ -83,7 +83,7 @@ def test_a_quadratic_constraint_against_its_closed_form(x64):
 
 @pytest.mark.parametrize("start", [START, np.array([5.0, 5.0, 5.0])], ids=["from inside", "from outside"])
 def test_a_constraint_that_holds_anyway_has_no_say(start, x64):
-    solution = relax_constrained(SKEW, Ball(100.0), start, "lbfgs", stiffness=4.0, tol=TOL)
+    solution = relax_constrained(SKEW, Ball(100.0), start, "projected", stiffness=4.0, tol=TOL)
     np.testing.assert_allclose(solution.value, SKEW.centre, atol=CLOSE)
     assert float(solution.stats["multiplier"]) == 0
     assert solution.done
@@ -91,13 +91,13 @@ def test_a_constraint_that_holds_anyway_has_no_say(start, x64):
 
 def test_a_constraint_that_no_point_meets_ends_with_its_sentence(x64):
     impossible, options = Ball(-1.0), {"stiffness": 4.0, "tol": TOL, "stages": 5}
-    solution = relax_constrained(ROUND, impossible, START, "lbfgs", throw=False, **options)
+    solution = relax_constrained(ROUND, impossible, START, "projected", throw=False, **options)
     assert int(solution.outcome) == Outcome.STEPS.code
     assert not solution.done
     assert solution.sentence == Outcome.STEPS.value
     assert float(solution.stats["breach"]) > 0.1
     with pytest.raises(WalkError, match=r"^relax_constrained: The step budget ran out") as caught:
-        relax_constrained(ROUND, impossible, START, "lbfgs", **options)
+        relax_constrained(ROUND, impossible, START, "projected", **options)
     np.testing.assert_array_equal(caught.value.solution.value, solution.value)
 
 
@@ -115,7 +115,7 @@ def test_a_batch_of_problems_in_a_box_against_exact_projections(x64):
     words = np.random.default_rng(0)
     centres, normals = words.uniform(-0.3, 1.3, (24, 5)), words.normal(size=(24, 5))
     corner = np.where(normals > 0, 0.0, 1.0)  # the least of normal . x in the box: any more leaves room
-    offsets = np.sum(normals * corner, 1) + words.uniform(0.2, 1.2, 24)
+    offsets = np.sum(normals * corner, 1) + words.uniform(0.2, 3.0, 24)
 
     @jax.jit
     @jax.vmap
@@ -145,12 +145,12 @@ def test_nothing_is_raised_inside_a_transformation():
 
 
 def test_a_descent_cut_short_is_not_an_arrival_even_where_the_constraint_has_no_say(x64):
-    options = {"stiffness": 4.0, "tol": TOL, "max_steps": 3}
-    short = relax_constrained(SKEW, Ball(100.0), START, "lbfgs", stages=1, throw=False, **options)
+    options = {"stiffness": 4.0, "tol": TOL, "max_steps": 5}
+    short = relax_constrained(SKEW, Ball(100.0), START, "projected", stages=1, throw=False, **options)
     assert int(short.outcome) == Outcome.STEPS.code
     assert float(jnp.linalg.norm(short.value - SKEW.centre)) > 0.01
-    # Given more stages it goes on from there, and arrives.
-    whole = relax_constrained(SKEW, Ball(100.0), START, "lbfgs", stages=20, **options)
+    # Given more steps it arrives.
+    whole = relax_constrained(SKEW, Ball(100.0), START, "projected", stages=80, **(options | {"max_steps": 500}))
     np.testing.assert_allclose(whole.value, SKEW.centre, atol=CLOSE)
 
 

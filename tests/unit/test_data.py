@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +19,12 @@ from thalweg.methods.data import Batches, Drawn, Whole, Windows
 def drawn(data: Batches, seed: int, passes: int) -> np.ndarray:
     """The batches of so many passes, `[passes, batches, size]`, all drawn at once in a vmapped call."""
     a_pass = jax.tree.leaves(data.arrays)[0].shape[0] // data.size
-    cursors = jax.vmap(lambda taken: Drawn(taken, jax.random.key(seed)))(jnp.arange(passes * a_pass))
-    return np.asarray(jax.jit(jax.vmap(lambda cursor: data.next(cursor)[0]))(cursors)).reshape(passes, a_pass, -1)
+    return np.asarray(_drawn(data, jax.random.key(seed), np.arange(passes * a_pass))).reshape(passes, a_pass, -1)
+
+
+@eqx.filter_jit
+def _drawn(data: Batches, key: jax.Array, taken: jax.Array) -> jax.Array:
+    return jax.vmap(lambda at: data.next(Drawn(at, key))[0])(taken)
 
 
 # Batches
@@ -32,7 +37,7 @@ def sizes(draw) -> tuple[int, int]:
 
 
 # Each example compiles a program of its own, so that there are few of them, and none is timed.
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(sizes(), st.integers(0, 2**31))
 def test_no_pass_shows_an_item_twice_or_one_that_does_not_exist(sized, seed):
     items, size = sized
@@ -45,7 +50,7 @@ def test_no_pass_shows_an_item_twice_or_one_that_does_not_exist(sized, seed):
 
 
 # A power of four and one more: where the cipher's domain is tightest and widest.
-@pytest.mark.parametrize(("items", "size"), [(1, 1), (17, 1), (64, 16), (1000, 8)])
+@pytest.mark.parametrize(("items", "size"), [(1, 1), (17, 1), (64, 16)])
 def test_every_item_is_shown_exactly_once_per_pass_where_the_size_divides(items, size):
     for one in drawn(Batches(jnp.arange(items), size), 3, passes=3):
         np.testing.assert_array_equal(np.sort(one.ravel()), np.arange(items))

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import pytest
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, ThalwegError
 from thalweg.report import (
     Page,
     Section,
@@ -51,7 +51,7 @@ def test_writing_is_atomic_and_leaves_nothing_behind(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(InputError, match="No space left"):
+        with pytest.raises(ThalwegError, match="No space left"):
             write_page(Page("new", "s"), path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
@@ -68,7 +68,7 @@ def test_a_page_is_refused_whole_before_anything_is_written(tmp_path):
 
 def test_an_unwritable_place_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="choose another place"):
+    with pytest.raises(ThalwegError, match="choose another place"):
         write_page(Page("t", "s"), tmp_path / "file" / "report.html")
 
 

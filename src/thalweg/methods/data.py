@@ -116,6 +116,12 @@ class Windows(AbstractData):
 
     def __check_init__(self):
         _finite(self.arrays)
+        lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.arrays)}
+        if lengths != {self.starts.shape}:
+            found = sorted(map(str, lengths))
+            raise InputError(
+                f"the sequence has leading axes {found} and its starts {self.starts.shape}: make them equal."
+            )
         if min(self.streams, self.length) < 1 or self.starts.shape[0] < self.streams * self.length:
             raise InputError(
                 f"{self.streams} streams of windows of {self.length} do not fit a sequence of {self.starts.shape[0]}."

@@ -42,11 +42,15 @@ def read(source: str, *, lower: float = 0.0, upper: float = 1.0) -> Classified:
         return digits()[1]
     path = Path(source)
     try:
+        with zipfile.ZipFile(path) as archive:  # an .npz is one, and anything else is refused here
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: np.asarray(file[name]) for name in names}
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file: pass an .npz file with x and y, or `digits`.") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except MemoryError:
+        raise InputError(f"{path}: holds an array that does not fit into memory: is the file damaged?") from None
+    except Exception as error:  # damaged archives raise whatever the decoder of the damaged part raises
         raise InputError(f"{path}: cannot be read as an .npz file of plain arrays ({error}).") from error
     return _checked(path, arrays, lower, upper)
 
@@ -58,8 +62,10 @@ def _checked(path: Path, arrays: dict[str, np.ndarray], lower: float, upper: flo
     x, y = arrays["x"], arrays["y"]
     if x.ndim < 2 or y.shape != x.shape[:1] or len(x) == 0:
         raise InputError(f"{path}: x has shape {x.shape} and y {y.shape}: they must be [n, ...] and [n] with n > 0.")
-    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
-        raise InputError(f"{path}: y must hold class numbers from 0, but its dtype is {y.dtype}, least {y.min()}.")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise InputError(f"{path}: y must hold class numbers from 0, but its dtype is {y.dtype}: convert it.")
+    if y.min() < 0:
+        raise InputError(f"{path}: y must hold class numbers from 0, but its least is {y.min()}: renumber the classes.")
     if not np.issubdtype(x.dtype, np.floating):
         raise InputError(f"{path}: x holds {x.dtype}: divide it into floats between the bounds first.")
     outside = ~((x >= lower) & (x <= upper))

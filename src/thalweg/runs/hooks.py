@@ -84,11 +84,11 @@ class Checkpoint:
     def _save(self, report: Report) -> None:
         if report.outcome.name not in _GOOD or report.step == self._saved_step:
             return
-        found = constants(report.whole)
+        found = constants(_whole(report))
         if self._constants is not None and found != self._constants:
             name = next(name for name in sorted(found) if found[name] != self._constants.get(name))
             raise InputError(f"{name} changes in the walk but is no array, so it cannot be restored: make it an array.")
-        save_state(self.path, report.whole, report.step, {"outcome": report.outcome.name})
+        save_state(self.path, _whole(report), report.step, {"outcome": report.outcome.name})
         self._saved_step, self._saved_at = report.step, time.monotonic()
 
 
@@ -147,3 +147,7 @@ class Cancel:
         self.request()
         if not self.quiet:
             os.write(2, b"\nStopping at the next chunk of steps; once more stops at once.\n")
+
+
+def _whole(report: Report) -> Any:
+    return report.state if report.whole is None else report.whole

@@ -50,6 +50,7 @@ class Pressing(eqx.Module):
     multiplier: Float[Array, ""]
     breach: Float[Array, ""]
     steps: Int[Array, ""]
+    descent: Int[Array, ""]  # how the last stage's own relaxation ended
 
 
 def relax_constrained(
@@ -93,7 +94,9 @@ def relax_constrained(
     tol = reachable(x) if tol is None else tol
     height = _value(energy, x)
     pressed = Augmented(energy, constraint, jnp.zeros_like(height), jnp.asarray(stiffness, height.dtype))
-    start = Pressing(x, height, pressed.multiplier, jnp.full_like(height, jnp.inf), jnp.array(0))
+    start = Pressing(
+        x, height, pressed.multiplier, jnp.full_like(height, jnp.inf), jnp.array(0), _code(Outcome.WALKING)
+    )
     advance: Any = eqx.Partial(_stage, pressed, method, space, tol, max_steps)
     judge = eqx.Partial(_judge, jnp.asarray(tol, height.dtype))
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
@@ -117,11 +120,20 @@ def _stage(
     multiplier = posed.pressed(rest.value)
     # Zero where the constraint holds with a multiplier that fits: either c = 0, or c < 0 and no multiplier.
     breach = jnp.abs(multiplier - now.multiplier) / posed.stiffness
-    return Pressing(rest.value, posed.energy(rest.value), multiplier, breach, now.steps + rest.stats["steps"])
+    return Pressing(
+        rest.value, posed.energy(rest.value), multiplier, breach, now.steps + rest.stats["steps"], rest.outcome
+    )
+
+
+def _code(outcome: Outcome) -> Int[Array, ""]:
+    return jnp.asarray(outcome.code, jnp.int32)
 
 
 def _judge(tol: Float[Array, ""], now: Pressing) -> Int[Array, ""]:
-    finite = jnp.isfinite(now.energy) & jnp.isfinite(now.multiplier)
-    met = now.breach * jnp.maximum(now.multiplier, 1) < tol
+    broken = now.descent == Outcome.NONFINITE.code
+    finite = jnp.isfinite(now.energy) & jnp.isfinite(now.multiplier) & ~broken
+    # A stage that was cut short is no rest, whatever the constraint says.
+    rested = (now.descent == Outcome.DONE.code) | (now.descent == Outcome.STALLED.code)
+    met = rested & (now.breach * jnp.maximum(now.multiplier, 1) < tol)
     going = jnp.where(met, Outcome.DONE.code, Outcome.WALKING.code)
     return jnp.where(finite, going, Outcome.NONFINITE.code)

@@ -52,8 +52,8 @@ def correct_ones(brought: Brought, items: Classified, n: int) -> tuple[jax.Array
     x, labels = jnp.asarray(items.x, brought.dtype), jnp.asarray(items.y)
     try:
         shape = jax.eval_shape(brought.model, x[0]).shape
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # the user's own code, which may raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"the model does not take an input of shape {x.shape[1:]}: {reason}") from error
     if len(shape) != 1 or shape[0] <= int(items.y.max()):
         raise InputError(f"the model returns shape {shape} for one input, but the labels go up to {items.y.max()}.")
