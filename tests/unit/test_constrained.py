@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -145,7 +147,7 @@ def test_nothing_is_raised_inside_a_transformation():
 
 
 def test_a_descent_cut_short_is_not_an_arrival_even_where_the_constraint_has_no_say(x64):
-    options = {"stiffness": 4.0, "tol": TOL, "max_steps": 5}
+    options: Any = {"stiffness": 4.0, "tol": TOL, "max_steps": 5}
     short = relax_constrained(SKEW, Ball(100.0), START, "projected", stages=1, throw=False, **options)
     assert int(short.outcome) == Outcome.STEPS.code
     assert float(jnp.linalg.norm(short.value - SKEW.centre)) > 0.01
