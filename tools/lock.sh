@@ -20,7 +20,7 @@ sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml > "$backend"
 # read first, so that only what must move moves; UPGRADE=1 takes the newest of everything.
 if [ "${UPGRADE:-0}" = 0 ] && [ -f requirements.lock ]; then cp requirements.lock "$new"; fi
 "$uv" pip compile pyproject.toml "$backend" \
-  --extra test --extra lint --extra docs \
+  --extra kernels --extra test --extra lint --extra docs \
   --universal --python-version 3.11 --generate-hashes \
   --no-config --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
   --quiet --output-file "$new" >/dev/null

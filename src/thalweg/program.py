@@ -60,7 +60,10 @@ class Program(click.Group):
         if cmd_name not in self.commands:
             self._look_around()
         if cmd_name in self._places:
-            self.commands[cmd_name] = _load(cmd_name, self._places[cmd_name])
+            command = _load(cmd_name, self._places[cmd_name])
+            # The list of commands must not change once one of them is loaded.
+            command.short_help = self.commands[cmd_name].short_help
+            self.commands[cmd_name] = command
             del self._places[cmd_name]
         return self.commands.get(cmd_name)
 

@@ -19,6 +19,7 @@ from command_line import adder, call, isolate
 import thalweg
 from thalweg.console import Console, looking
 from thalweg.core.errors import ThalwegError
+from thalweg.program import Program
 
 HEAVY = ("jax", "jaxlib", "numpy", "matplotlib", "plotly", "sklearn", "scipy", "equinox", "pooch", "rich")
 
@@ -150,6 +151,15 @@ def test_ctrl_c_in_a_process():
     """)
     assert done.returncode == 130
     assert done.stderr.strip() == "Stopped."
+
+
+def test_a_command_that_was_used_keeps_its_line_in_the_help():
+    program = Program("thalweg", {"doctor": ("thalweg.doctor:command", "A line.")})
+    context = click.Context(program)
+    before = program.get_help(context)
+    assert program.get_command(context, "doctor") is not None
+    assert program.get_help(context) == before
+    assert "A line." in before
 
 
 def test_a_reader_that_goes_away_is_no_error():
