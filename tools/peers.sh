@@ -1,0 +1,17 @@
+#!/bin/sh
+# Makes the environment of one group of peer programs that the benchmarks run beside thalweg: benchmarks/.peers/GROUP.
+# They stay outside of .venv because some are large and some bear licences that must not mix with ours.
+set -eu
+cd "$(dirname "$0")/.."
+
+group="${1:-}"
+case "$group" in
+  landscapes) wanted="pele==0.1.2 ase==3.29.0" ;; # pele is GPL: it is run as a program, nothing of it is copied
+  torch) wanted="torch==2.13.0" ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch" >&2; exit 2 ;;
+esac
+env="benchmarks/.peers/$group"
+"${PYTHON:-python3}" -m venv "$env"
+# shellcheck disable=SC2086 # a list of requirements
+"$env/bin/python" -m pip install --quiet --disable-pip-version-check numpy $wanted
+echo "peers: $group is ready in $env"
