@@ -21,8 +21,9 @@ $(READY): pyproject.toml requirements.lock tools/setup.sh
 tour: $(READY) ## the nine claims, measured on real input (about five minutes)
 	@$(BIN)/thalweg tour $(ARGS)
 
+# One process per core, since most of the time is JAX compiling on one; files stay whole for their shared fixtures.
 test: $(READY) ## the default test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the tests that `make test` leaves out
 	@$(BIN)/python -m pytest -m slow $(ARGS)

@@ -12,9 +12,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 def net(inputs: int, hidden: int) -> torch.nn.Sequential:
     """The same net as ours, without an output bias."""
-    return torch.nn.Sequential(
-        torch.nn.Linear(inputs, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 1, bias=False)
-    )
+    return torch.nn.Sequential(torch.nn.Linear(inputs, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 1, bias=False))
 
 
 def height(predictions: torch.Tensor, y: torch.Tensor, decay: float, parameters) -> torch.Tensor:
