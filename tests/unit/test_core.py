@@ -17,6 +17,7 @@ from thalweg.core.solution import Outcome, Solution
 from thalweg.core.space import Box, Euclidean, Frozen, Periodic, Signs
 from thalweg.landscapes import DoubleWell, MullerBrown
 from thalweg.testing import check_space
+from thalweg.verbs.relax import relax
 
 POINT = np.array([0.3, -0.2], np.float32)
 
@@ -246,3 +247,15 @@ def test_a_polygon_turns_at_its_breaks_and_a_parabola_bulges_in_the_middle(x64):
     np.testing.assert_allclose(tangent(polygon, jnp.array(0.75))[1], [-4, 6], rtol=1e-15)
     bent = Bent(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.array([0.0, 0.3]))
     np.testing.assert_allclose(bent(jnp.array(0.5)), [0.5, 0.3], rtol=1e-15)
+
+
+def test_constants_are_checked_inside_a_transformation_too():
+    start, box = jnp.array([0.5, 0.7]), (jnp.zeros(2), jnp.ones(2))
+
+    def end(height, x0):
+        return relax(DoubleWell(height), x0, space=Box(*box), throw=False).energy
+
+    assert float(jax.jit(lambda height: end(height, start))(jnp.array(2.0))) < 1e-5
+    broken = jnp.array([0.5, jnp.nan])
+    with pytest.raises(InputError, match="not finite"):
+        jax.jit(lambda height: end(height, broken))(jnp.array(2.0))

@@ -61,7 +61,8 @@ def _check_leaf(leaf: Any, label: str) -> None:
         raise InputError(f"{label} holds {dtype}, which has no gradient: convert it to floats.")
     if np.size(leaf) == 0:
         raise InputError(f"{label} is empty: there is nothing to move.")
-    if not traced(leaf) and not bool(jnp.isfinite(leaf).all()):
+    # By NumPy: inside a transformation JAX would trace the question even about a constant.
+    if not traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
         raise InputError(f"{label} is not finite: mend the input, a walk cannot start from NaN or infinity.")
 
 

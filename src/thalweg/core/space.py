@@ -7,6 +7,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
@@ -71,7 +72,9 @@ class Box(AbstractSpace):
         if jax.tree.structure(self.lower) != jax.tree.structure(self.upper):
             return  # prefixes of different depth, which only x can bring together
         pairs = zip(jax.tree.leaves(self.lower), jax.tree.leaves(self.upper), strict=True)
-        if any(not isinstance(low, Tracer) and bool(jnp.any(low > high)) for low, high in pairs):
+        known = [pair for pair in pairs if not any(isinstance(bound, Tracer) for bound in pair)]
+        # By NumPy: inside a transformation JAX would trace the question even about constants.
+        if any(bool(np.any(np.asarray(low) > np.asarray(high))) for low, high in known):
             raise InputError("a Box has a lower bound above its upper one: exchange them.")
 
     def shift(self, x: PyTree, step: PyTree) -> PyTree:

@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from thalweg.core.checks import refuse_narrowing, traced
@@ -171,7 +172,7 @@ def _finite(arrays: PyTree) -> None:
     for leaf in leaves:
         refuse_narrowing(leaf, "the data")
         floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-        if floats and not traced(leaf) and not bool(jnp.isfinite(leaf).all()):
+        if floats and not traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
             raise InputError("the data holds NaN or infinity: mend or drop those items first.")
 
 

@@ -92,7 +92,7 @@ def _check_chunks(method: AbstractDescent | AbstractFlow) -> None:
     )
     for length, end in zip((7, 1000), ends[1:], strict=True):
         same = equal(eqx.filter(end.state, eqx.is_array), eqx.filter(ends[0].state, eqx.is_array))
-        promise(same, f"chunks of {length} steps end with other bits than chunks of 1: the step is not a pure function.")
+        promise(same, f"chunks of {length} steps end with other bits than chunks of 1: the step is no pure function.")
 
 
 @eqx.filter_jit
