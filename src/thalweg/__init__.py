@@ -21,11 +21,20 @@ if TYPE_CHECKING:
     from thalweg.core.solution import Outcome, Solution
     from thalweg.core.space import AbstractSpace, Box, Euclidean, Frozen, Periodic, Signs
     from thalweg.diagnostics.closure import closure, loop
+    from thalweg.diagnostics.convergence import effective_sample_size, r_hat
+    from thalweg.diagnostics.curvature import lowest_modes
     from thalweg.interop.host import HostField
     from thalweg.methods.data import Batches, Fetched, Whole, Windows
+    from thalweg.methods.dynamics import maxwell_velocities
     from thalweg.methods.trace import Trace
     from thalweg.verbs.constrained import relax_constrained
+    from thalweg.verbs.continuation import Branch, follow_branch, switch_branch
+    from thalweg.verbs.path import Path, find_path
     from thalweg.verbs.relax import relax
+    from thalweg.verbs.saddle import find_saddle
+    from thalweg.verbs.sample import sample
+    from thalweg.verbs.simulate import simulate
+    from thalweg.verbs.sweep import sweep
     from thalweg.verbs.train import EarlyStop, from_loss, train
     from thalweg.verbs.work import work
 
@@ -39,6 +48,7 @@ __all__ = [
     "Batches",
     "Bent",
     "Box",
+    "Branch",
     "Curve",
     "EarlyStop",
     "Euclidean",
@@ -48,6 +58,7 @@ __all__ = [
     "InputError",
     "MissingExtra",
     "Outcome",
+    "Path",
     "Periodic",
     "Polygon",
     "PrecisionError",
@@ -64,12 +75,23 @@ __all__ = [
     "Windows",
     "__version__",
     "closure",
+    "effective_sample_size",
+    "find_path",
+    "find_saddle",
+    "follow_branch",
     "force",
     "from_loss",
     "landscapes",
     "loop",
+    "lowest_modes",
+    "maxwell_velocities",
+    "r_hat",
     "relax",
     "relax_constrained",
+    "sample",
+    "simulate",
+    "sweep",
+    "switch_branch",
     "train",
     "value_and_force",
     "work",
@@ -82,11 +104,20 @@ _PLACES = {
     "core.solution": "Outcome Solution",
     "core.space": "AbstractSpace Box Euclidean Frozen Periodic Signs",
     "diagnostics.closure": "closure loop",
+    "diagnostics.convergence": "effective_sample_size r_hat",
+    "diagnostics.curvature": "lowest_modes",
     "interop.host": "HostField",
     "methods.data": "Batches Fetched Whole Windows",
     "methods.trace": "Trace",
+    "methods.dynamics": "maxwell_velocities",
     "verbs.constrained": "relax_constrained",
+    "verbs.continuation": "Branch follow_branch switch_branch",
+    "verbs.path": "Path find_path",
     "verbs.relax": "relax",
+    "verbs.saddle": "find_saddle",
+    "verbs.sample": "sample",
+    "verbs.simulate": "simulate",
+    "verbs.sweep": "sweep",
     "verbs.train": "EarlyStop from_loss train",
     "verbs.work": "work",
 }

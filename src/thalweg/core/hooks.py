@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
 
 from thalweg.core.solution import Outcome
 
@@ -60,6 +62,19 @@ class Keeper(Protocol):
 
     @property
     def kept(self) -> str | None: ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where the finished parts of a long task are kept under their names; a part is there whole, or not at all."""
+
+    def get(self, name: str, /) -> dict[str, np.ndarray] | None:
+        """The arrays that were put under `name`, or `None`."""
+        ...
+
+    def put(self, name: str, arrays: Mapping[str, np.ndarray], /) -> None:
+        """Keep some arrays under `name`; the name is a hash of what they were computed from."""
+        ...
 
 
 @runtime_checkable

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from thalweg.core.checks import positive, traced
+from thalweg.core.checks import traced
 from thalweg.core.energy import AbstractHostField
 from thalweg.core.errors import InputError, PrecisionError
+from thalweg.methods.curvature import numerical_hessian_vector_product as numerical_hessian_vector_product
 
 ValueAndGradBatch = Callable[[Any], tuple[Any, Any]]
 
@@ -184,24 +185,6 @@ def host_field(function: Callable[[Any], tuple[Any, Any]]) -> HostField:
 
     named = one_by_one.__name__ = _name_of(function)
     return HostField(one_by_one)
-
-
-def numerical_hessian_vector_product(field: AbstractHostField, x: PyTree, v: PyTree, step: float) -> PyTree:
-    """The second derivative of a host field along `v`, by the central difference of its forces.
-
-    `H v = (g(x + h v) - g(x - h v)) / 2h`, with an error of `h^2/6` times the third derivative of the gradient along
-    `v`, and of about `eps |g| / h` from rounding: the two balance at `h |v|` near `eps^(1/3)` times the length on which
-    the landscape bends (6e-6 in float64, 5e-3 in float32). Across a kink it is a difference of slopes, not a
-    derivative.
-
-    **Arguments:** `x` and the direction `v`, of one structure; `step`, the number `h`.
-
-    **Returns:** `H v`, with the structure of `x`, from one call of the field on a batch of two.
-    """
-    positive(step, "step", "numerical_hessian_vector_product")
-    pair = jax.tree.map(lambda here, along: jnp.stack([here + step * along, here - step * along]), x, v)
-    _, forces = field.value_and_force_batch(pair)
-    return jax.tree.map(lambda push: (push[1] - push[0]) / (2 * step), forces)
 
 
 def check_repeatable(evaluate: Callable[[PyTree], PyTree], x: PyTree, label: str) -> None:

@@ -10,12 +10,28 @@ from typing import Any
 from thalweg.core.errors import InputError
 
 _OURS = {
+    "find_path": {"band": "thalweg.methods.elastic_band:ElasticBand", "string": "thalweg.methods.string:String"},
+    "find_saddle": {"following": "thalweg.methods.saddle:EigenvectorFollowing"},
     "relax": {
         "fire": "thalweg.methods.fire:Fire",
         "lbfgs": "thalweg.methods.lbfgs:Lbfgs",
         "projected": "thalweg.methods.projected:Projected",
         "flow": "thalweg.methods.flow:GradientFlow",
-    }
+    },
+    "sample": {
+        "heat_bath": "thalweg.methods.heat_bath:HeatBath",
+        "hmc": "thalweg.methods.hamiltonian:Hmc",
+        "mala": "thalweg.methods.hamiltonian:Mala",
+        "metropolis": "thalweg.methods.metropolis:Metropolis",
+        "nuts": "thalweg.methods.hamiltonian:Nuts",
+        "overdamped": "thalweg.methods.overdamped:Overdamped",
+        "swendsen_wang": "thalweg.methods.cluster:SwendsenWang",
+        "wolff": "thalweg.methods.cluster:Wolff",
+    },
+    "simulate": {
+        "verlet": "thalweg.methods.verlet:Verlet",
+        "baoab": "thalweg.methods.baoab:Baoab",
+    },
 }
 
 

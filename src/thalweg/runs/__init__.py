@@ -9,12 +9,14 @@ from thalweg.runs.directory import Run, runs_root
 from thalweg.runs.hooks import Cancel, Checkpoint, TimeLimit
 from thalweg.runs.index import RunInfo, find, list_runs
 from thalweg.runs.metrics import Metrics, read_metrics
+from thalweg.runs.points import Points
 from thalweg.runs.progress import Progress
 
 __all__ = [
     "Cancel",
     "Checkpoint",
     "Metrics",
+    "Points",
     "Progress",
     "Run",
     "RunInfo",

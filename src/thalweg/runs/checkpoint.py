@@ -62,7 +62,8 @@ def load_state(path: str | os.PathLike[str], template: S) -> tuple[S, int]:
     """The state that `save_state` wrote, built like `template`, and its step.
 
     **Arguments:** `template`, a state of the same structure; its JAX arrays come back as JAX arrays, its NumPy arrays
-    as NumPy arrays, typed keys as typed keys, and all else is taken from it.
+    as NumPy arrays, typed keys as typed keys, and all else is taken from it. Lists that had grown along the walk keep
+    the shapes that they had grown to.
 
     **Raises:** `InputError` if the file is missing or damaged, or names the first leaf that does not fit the template;
     `PrecisionError` if it holds 64-bit arrays and this process computes in 32.
@@ -73,10 +74,10 @@ def load_state(path: str | os.PathLike[str], template: S) -> tuple[S, int]:
     tensors, metadata = _read(path)
     stored = json.loads(metadata["leaves"])
     _same_constants(path, json.loads(metadata["constants"]), constants(template))
-    leaves = []
+    leaves, growing = [], _growing(template)
     for name, leaf in named_leaves(template):
         if is_array(leaf):
-            _check_fit(path, name, stored.get(name), leaf)
+            _check_fit(path, name, stored.get(name), leaf, name in growing)
             leaf = _rebuilt(leaf, tensors.pop(name), stored[name])
         leaves.append(leaf)
     if tensors:
@@ -113,6 +114,18 @@ def named_leaves(state: Any) -> list[tuple[str, Any]]:
         double = next(name for name in names if names.count(name) > 1)
         raise InputError(f"two leaves of the state are called {double}: rename one, a checkpoint cannot hold both.")
     return named
+
+
+def _growing(state: Any) -> frozenset[str]:
+    """The names of the leaves whose shape may have grown along the walk."""
+    import jax
+
+    from thalweg.core.refresh import Lists
+
+    nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda node: isinstance(node, Lists))
+    lists = [(path, node) for path, node in nodes if isinstance(node, Lists)]
+    inner = [(path, below) for path, node in lists for below, _ in jax.tree_util.tree_leaves_with_path(node)]
+    return frozenset("state" + jax.tree_util.keystr(path + below) for path, below in inner)
 
 
 def is_array(leaf: Any) -> bool:
@@ -205,7 +218,7 @@ def _same_constants(path: Path, stored: dict[str, str], wanted: dict[str, str]) 
             raise InputError(f"{path} does not fit this walk: {name} is {old} in the file and {new} here: {_REMEDY}")
 
 
-def _check_fit(path: Path, name: str, stored: dict[str, Any] | None, leaf: Any) -> None:
+def _check_fit(path: Path, name: str, stored: dict[str, Any] | None, leaf: Any, grows: bool) -> None:
     import jax
     import numpy as np
 
@@ -222,6 +235,8 @@ def _check_fit(path: Path, name: str, stored: dict[str, Any] | None, leaf: Any) 
             f"{path} holds {name} as {stored['dtype']} but this process computes in 32 bits: call "
             "jax.config.update('jax_enable_x64', True) at its start."
         )
+    if grows and len(stored["shape"]) == len(wanted["shape"]):
+        wanted["shape"] = stored["shape"]
     if stored != wanted:
         raise InputError(
             f"{path} does not fit this walk: {name} is {_spelled(stored)} in the file and {_spelled(wanted)} here: "
@@ -240,7 +255,7 @@ def _rebuilt(leaf: Any, data: bytearray, stored: dict[str, Any]) -> Any:
     value = np.frombuffer(data, np.dtype(stored["dtype"])).reshape(stored["shape"])
     if isinstance(leaf, np.ndarray):
         # In the memory order of the template: NumPy's sums, and so their last bits, depend on it.
-        like = np.empty_like(leaf, subok=False)
+        like = np.empty_like(leaf, shape=value.shape, subok=False)
         like[...] = value
         return like
     if isinstance(leaf, np.generic):

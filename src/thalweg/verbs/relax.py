@@ -13,6 +13,7 @@ from thalweg.core.checks import check_scalar, fits, floating, positive, traced
 from thalweg.core.energy import AbstractHostField, Landscape
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
+from thalweg.core.refresh import Lists, Mend, have_room, refreshing, renewed, split
 from thalweg.core.solution import Outcome, Solution
 from thalweg.core.space import AbstractSpace, Euclidean, Signs, innermost
 from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_equal, tree_norm
@@ -25,35 +26,38 @@ Method = AbstractDescent | AbstractFlow
 
 
 class Descending(eqx.Module):
-    """A descent under way: the method's own `state`, and the lowest point seen so far."""
+    """A descent under way: the method's own `state`, the lowest point seen so far, and a landscape's lists."""
 
     state: PyTree
     best: PyTree
     lowest: Float[Array, ""]
+    lists: Lists | None = None
 
 
 # Functions at module level and parameters as leaves (`eqx.Partial`): a closure made anew in each call would
 # compile anew in each call.
-def _seen(before: Descending, state: PyTree) -> Descending:
+def _seen(before: Descending, state: PyTree, lists: Lists | None = None) -> Descending:
     lower = state.value < before.lowest
     best = jax.tree.map(lambda new, old: jnp.where(lower, new, old), state.x, before.best)
-    return Descending(state, best, jnp.where(lower, state.value, before.lowest))
+    return Descending(state, best, jnp.where(lower, state.value, before.lowest), lists)
 
 
 @eqx.filter_jit
-def _begun(method: Method, energy: Landscape, space: AbstractSpace, x: PyTree) -> Descending:
+def _begun(method: Method, rest: Any, lists: Lists | None, space: AbstractSpace, x: PyTree) -> Descending:
+    energy = rest if lists is None else eqx.combine(lists.parts, rest)
     check_scalar(energy, x, "relax")  # while tracing, so that it costs nothing in later calls
     if isinstance(method, AbstractFlow):
         state = method.init(energy, space, x)
     else:
         state = method.init(space, x, *look(energy, space, x))
-    return Descending(state, state.x, state.value)
+    return Descending(state, state.x, state.value, lists)
 
 
-def _advance(method: Method, energy: Landscape, space: AbstractSpace, walk: Descending) -> Descending:
+def _advance(method: Method, rest: Any, space: AbstractSpace, walk: Descending) -> Descending:
     if isinstance(method, AbstractFlow):
-        return _seen(walk, method.step(energy, space, walk.state))
-    return _seen(walk, method.tell(space, walk.state, *look(energy, space, walk.state.trial)))
+        return _seen(walk, method.step(rest, space, walk.state))
+    energy, lists = renewed(walk.lists, rest, walk.state.trial)
+    return _seen(walk, method.tell(space, walk.state, *look(energy, space, walk.state.trial)), lists)
 
 
 @eqx.filter_jit
@@ -73,7 +77,9 @@ def _judge(tol: Float[Array, ""], walk: Descending) -> Int[Array, ""]:
     trial = getattr(walk.state, "trial", None)
     stuck = jnp.array(False) if trial is None else tree_equal(trial, walk.state.x)
     resting = jnp.where(stuck, Outcome.STALLED.code, Outcome.WALKING.code)
-    return jnp.where(~finite, Outcome.NONFINITE.code, jnp.where(push < tol, Outcome.DONE.code, resting))
+    ending = jnp.where(push < tol, Outcome.DONE.code, resting)
+    ending = jnp.where(have_room(walk.lists), ending, Outcome.CAPACITY.code)
+    return jnp.where(finite, ending, Outcome.NONFINITE.code)
 
 
 def relax(
@@ -93,7 +99,7 @@ def relax(
     **Arguments:**
 
     - `energy`: any callable from a pytree to a scalar (an `AbstractEnergy` compiles once for all its parameters), or a
-      host field, which is then asked once per step.
+      host field, which is then asked once per step. Lists of fixed size (`AbstractRefreshing`) are kept fresh.
     - `x0`: the start, a pytree of floating arrays.
     - `method`: a descent, or its name (`fire`, `lbfgs`, `projected`, `flow`); by default `projected` where `space`
       has walls and `fire` elsewhere.
@@ -118,13 +124,14 @@ def relax(
     if not traced(max_steps) and max_steps < 0:
         raise InputError(f"relax: max_steps is {max_steps}, but it must not be negative.")
     host = isinstance(energy, AbstractHostField)
+    lists, rest = split(energy, x, "relax")
     begun: Any = _begun_on_host if host else _begun
     step: Any = _advance_on_host if host else _advance
-    state: Any = begun(method, energy, space, x)
-    advance: Any = eqx.Partial(step, method, energy, space)
+    state: Any = begun(method, rest, lists, space, x)
+    advance: Any = eqx.Partial(step, method, rest, space)
     judge = eqx.Partial(_judge, jnp.asarray(tol))
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
-    end = drive(advance, state, max_steps, judge=judge, host=host, hooks=hooks, trace=trace)
+    end = drive(advance, state, max_steps, judge=judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest))
     walk = end.state
     arrived = end.outcome == Outcome.DONE.code
     value = jax.tree.map(lambda here, best: jnp.where(arrived, here, best), walk.state.x, walk.best)
@@ -152,12 +159,14 @@ def _checked(energy, x0: PyTree, method: Method, space: AbstractSpace, throw: bo
     x = space.wrap(x)
     if isinstance(energy, AbstractHostField) and isinstance(method, AbstractFlow):
         raise InputError("relax: a gradient flow needs a compiled landscape, not a host field: use 'fire'.")
+    if isinstance(method, AbstractFlow) and refreshing(energy):
+        raise InputError("relax: a gradient flow cannot refresh a landscape's lists within its steps: use 'fire'.")
     if throw and traced(x, energy):
         raise InputError("relax: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
     return x
 
 
-def _begun_on_host(method: Any, field: AbstractHostField, space: AbstractSpace, x: PyTree) -> Descending:
+def _begun_on_host(method: Any, field: AbstractHostField, lists: None, space: AbstractSpace, x: PyTree) -> Descending:
     value, push = look(field, Euclidean(), x)
     return _initial(method, space, x, value, push)
 

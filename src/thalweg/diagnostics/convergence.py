@@ -1,0 +1,152 @@
+"""Whether chains have converged, and what their draws are worth: split R-hat, effective sample sizes, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from thalweg.core.checks import leaf_name, traced
+from thalweg.core.errors import InputError
+
+Kind = Literal["bulk", "tail", "mean"]
+Draws = Float[np.ndarray, "draws chains *rest"]
+
+_FEWEST = 4  # a split chain then still has two draws, the fewest that have a variance
+_TAILS = (0.05, 0.95)
+
+
+def effective_sample_size(draws: PyTree, kind: Kind = "bulk") -> PyTree:
+    """How many independent draws would tell as much as these correlated ones.
+
+    **Arguments:** `draws`, an array or a pytree of arrays `[draws, chains, ...]`; `kind`: `bulk` (ranks: how well the
+    centre is known), `tail` (the worse of the 5 % and 95 % quantiles) or `mean` (the draws as they are: what the error
+    of their mean needs).
+
+    **Returns:** float64 arrays `[...]` of the same structure. Draws that do not vary at all tell nothing about how
+    fast they mix: their entry is `nan`, without a warning.
+
+    **Raises:** `InputError` for fewer than 4 draws, draws that are not finite, or an unknown kind.
+
+    **Source:** Vehtari, Gelman, Simpson, Carpenter & Burkner, Bayesian Analysis 16, 667 (2021).
+    """
+    sizes = {"bulk": _bulk_size, "tail": _tail_size, "mean": _size}
+    if kind not in sizes:
+        raise InputError(f"effective_sample_size: there is no kind {kind!r}: choose one of bulk, tail, mean.")
+    return _per_leaf(sizes[kind], draws, "effective_sample_size")
+
+
+def r_hat(draws: PyTree) -> PyTree:
+    """The rank-normalised split R-hat: the larger of that of the ranks and that of the folded ranks.
+
+    Chains that agree have 1; above 1.01 they should not be trusted. One chain is compared by its two halves.
+
+    **Arguments:** `draws`, an array or a pytree of arrays `[draws, chains, ...]`.
+
+    **Returns:** float64 arrays `[...]`; `nan` where no draw varies, infinity where chains stand still apart.
+
+    **Raises:** `InputError` for fewer than 4 draws or draws that are not finite.
+
+    **Source:** Vehtari, Gelman, Simpson, Carpenter & Burkner, Bayesian Analysis 16, 667 (2021).
+    """
+    return _per_leaf(_rank_r_hat, draws, "r_hat")
+
+
+def standard_error(draws: PyTree) -> PyTree:
+    """The standard error of the mean over draws and chains, correlation included.
+
+    **Arguments:** `draws`, an array or a pytree of arrays `[draws, chains, ...]`.
+
+    **Returns:** float64 arrays `[...]` in the units of the draws; `nan` where no draw varies.
+
+    **Raises:** `InputError` for fewer than 4 draws or draws that are not finite.
+    """
+    return _per_leaf(lambda leaf: leaf.std(axis=(0, 1), ddof=1) / np.sqrt(_size(leaf)), draws, "standard_error")
+
+
+def autocorrelation_time(draws: PyTree) -> PyTree:
+    """The integrated autocorrelation time in draws: how many of them the mean needs for each independent one.
+
+    **Arguments:** `draws`, an array or a pytree of arrays `[draws, chains, ...]`.
+
+    **Returns:** float64 arrays `[...]`, 1 for independent draws; `nan` where no draw varies.
+
+    **Raises:** `InputError` for fewer than 4 draws or draws that are not finite.
+    """
+    return _per_leaf(lambda leaf: leaf.shape[0] * leaf.shape[1] / _size(leaf), draws, "autocorrelation_time")
+
+
+def _per_leaf(measure: Callable[[Draws], Any], draws: PyTree, where: str) -> PyTree:
+    if traced(draws):
+        raise InputError(f"{where}: draws are read on the host, not inside jit or vmap: call it from outside.")
+    if not jax.tree.leaves(draws):
+        raise InputError(f"{where}: there are no draws: pass an array [draws, chains, ...].")
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: measure(_checked(leaf, path, where)), draws)
+
+
+def _checked(leaf: Any, path: tuple[Any, ...], where: str) -> Draws:
+    # Sums over thousands of draws in their own float32 would lose what is measured here.
+    values, name = np.asarray(leaf, np.float64), leaf_name(path)
+    if values.ndim < 2 or values.shape[1] == 0:
+        raise InputError(f"{where}: {name} has the shape {values.shape}: it must be [draws, chains, ...].")
+    if values.shape[0] < _FEWEST:
+        raise InputError(f"{where}: {name} has {values.shape[0]} draws per chain: take at least {_FEWEST}.")
+    if not np.isfinite(values).all():
+        raise InputError(f"{where}: {name} holds draws that are not finite: find the step that broke the chain.")
+    return values
+
+
+def _split(draws: Draws) -> Draws:
+    """Each chain as its two halves, without the draw in the middle of an odd number."""
+    half = len(draws) // 2
+    return np.concatenate([draws[:half], draws[-half:]], axis=1)
+
+
+def _normal_scores(draws: Draws) -> Draws:
+    """The draws replaced by the normal quantiles of their ranks among all draws of all chains."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    flat = draws.reshape(-1, *draws.shape[2:])
+    # Blom's offsets, as in the paper.
+    return ndtri((rankdata(flat, axis=0) - 0.375) / (len(flat) + 0.25)).reshape(draws.shape)
+
+
+def _rank_r_hat(draws: Draws) -> Any:
+    halves = _split(draws)
+    folded = np.abs(halves - np.median(halves, axis=(0, 1)))
+    # Draws of two values may fold onto one, which leaves the ranks alone to speak.
+    return np.fmax(_plain_r_hat(_normal_scores(halves)), _plain_r_hat(_normal_scores(folded)))
+
+
+def _plain_r_hat(draws: Draws) -> Any:
+    count = len(draws)
+    within, between = draws.var(axis=0, ddof=1).mean(axis=0), draws.mean(axis=0).var(axis=0, ddof=1)
+    # Variances of equal numbers come out as rounding noise; ranks have gaps far above it.
+    within, between = (np.where(part < 1e-20, 0.0, part) for part in (within, between))
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 and 1/0 are the documented nan and infinity
+        return np.sqrt((count - 1) / count + between / within)
+
+
+def _bulk_size(draws: Draws) -> Any:
+    # The split drops the middle of an odd number of draws, which must not have a rank either.
+    even = np.delete(draws, len(draws) // 2, axis=0) if len(draws) % 2 else draws
+    return _size(_normal_scores(even))
+
+
+def _tail_size(draws: Draws) -> Any:
+    low, high = np.quantile(draws, _TAILS, axis=(0, 1))
+    return np.fmin(_size((draws <= low).astype(float)), _size((draws <= high).astype(float)))
+
+
+def _size(draws: Draws) -> Any:
+    from arviz_stats.base.array import array_stats
+
+    still = np.ptp(draws, axis=(0, 1)) == 0
+    # To unit variance, because the library takes draws that differ by less than 1e-15 for constants.
+    scaled = (draws - draws.mean(axis=(0, 1))) / np.where(still, 1.0, draws.std(axis=(0, 1)))
+    sizes = array_stats.ess(scaled, chain_axis=1, draw_axis=0, method="mean")
+    return np.where(still, np.nan, sizes)[()]

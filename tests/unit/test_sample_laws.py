@@ -1,0 +1,335 @@
+"""Sampling: the laws of the samplers against enumerated and closed-form averages, and their exact balance."""
+
+from __future__ import annotations
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from thalweg.core.energy import AbstractEnergy, force
+from thalweg.core.space import Box, Periodic, Signs
+from thalweg.diagnostics.convergence import standard_error
+from thalweg.landscapes import DoubleWell
+from thalweg.methods.hamiltonian import Hmc, Mala, Nuts
+from thalweg.methods.heat_bath import HeatBath, turned
+from thalweg.methods.metropolis import Metropolis, attempt
+from thalweg.methods.overdamped import Overdamped
+from thalweg.methods.tempering import Tempering, exchanges, geometric_ladder
+from thalweg.methods.trace import Trace
+from thalweg.verbs.sample import sample
+
+# The rate at which one right sampler would fail one test here, whatever the seed: seeds are fixed, so that it either
+# does or does not. Errors of means are estimated from the draws, which makes z a little wider than normal.
+FALSE_ALARMS = 1e-4
+
+
+def deviations(draws, expected) -> np.ndarray:
+    """How many standard errors the means of `draws [records, chains, numbers]` are off."""
+    draws = np.asarray(draws, np.float64)
+    return (draws.mean((0, 1)) - expected) / standard_error(draws)
+
+
+def agree(draws, expected) -> None:
+    z = deviations(draws, expected)
+    assert np.abs(z).max() < norm.isf(FALSE_ALARMS / 2 / z.size), z
+
+
+class Glass(AbstractEnergy):
+    """Signs with a coupling between every two of them, and a field on each."""
+
+    couplings: jax.Array
+    field: jax.Array
+
+    def __call__(self, x):
+        return -x @ self.couplings.astype(x.dtype) @ x - self.field.astype(x.dtype) @ x
+
+
+def glass(size: int, seed: int = 0) -> Glass:
+    random = np.random.default_rng(seed)
+    couplings = np.triu(random.normal(size=(size, size)), 1) / np.sqrt(size)
+    return Glass(jnp.asarray(couplings, jnp.float32), jnp.asarray(0.3 * random.normal(size=size), jnp.float32))
+
+
+def states(size: int) -> np.ndarray:
+    return np.array(list(itertools.product([-1.0, 1.0], repeat=size)))
+
+
+def boltzmann(energies, temperature: float) -> np.ndarray:
+    weights = np.exp(-(energies - energies.min()) / temperature)
+    return weights / weights.sum()
+
+
+# Averages
+
+
+slow = pytest.mark.slow
+SIGN_METHODS = [
+    pytest.param(HeatBath, id="heat bath"),
+    pytest.param(lambda: HeatBath(rule="metropolis"), id="metropolis classes", marks=slow),
+    pytest.param(lambda: Metropolis(attempts=12), id="flips"),
+    pytest.param(lambda: Tempering(HeatBath(), geometric_ladder(1.0, 3.0, 4)), id="tempering"),
+]
+
+
+@pytest.mark.parametrize("method", SIGN_METHODS)
+def test_twelve_signs_have_their_enumerated_averages(method):
+    energy, all_states, temperature = glass(12), states(12), 1.3
+    heights = np.asarray(jax.vmap(energy)(jnp.asarray(all_states, jnp.float32)), np.float64)
+    weights = boltzmann(heights, temperature)
+    pairs = all_states[:, 0] * all_states[:, 5]
+    expected = weights @ np.column_stack([heights, heights**2, all_states, pairs])
+    solution = sample(
+        energy, jnp.ones(12), method(), key=jax.random.key(1), steps=1500, warmup=100, chains=8, space=Signs(),
+        temperature=temperature,
+    )  # fmt: skip
+    x, value = np.asarray(solution.trace["x"]), np.asarray(solution.trace["energy"])
+    assert set(np.unique(x)) == {-1.0, 1.0}
+    recomputed = jax.vmap(jax.vmap(energy))(solution.trace["x"])
+    np.testing.assert_allclose(value, recomputed, atol=1e-5)  # float32 sums of 78 terms of order one
+    agree(np.concatenate([np.stack([value, value**2], -1), x, x[..., :1] * x[..., 5:6]], axis=-1), expected)
+    assert solution.stats["r_hat_max"] < 1.05
+    np.testing.assert_allclose(solution.stats["lowest"], heights.min(), atol=1e-5)
+
+
+class Mixture(AbstractEnergy):
+    """Minus the logarithm of two normal densities in the plane, with weights 0.6 and 0.4 and the variance 0.49."""
+
+    centres: jax.Array = eqx.field(default=((1.2, 0.0), (-0.8, 1.0)), converter=jnp.asarray)
+
+    def __call__(self, x):
+        squares = jnp.sum((x - self.centres.astype(x.dtype)) ** 2, axis=-1)
+        return -jax.nn.logsumexp(jnp.log(jnp.asarray([0.6, 0.4], x.dtype)) - squares / (2 * 0.49))
+
+
+# First and second moments in closed form.
+MIXTURE_MOMENTS = [
+    0.6 * 1.2 - 0.4 * 0.8,
+    0.4,
+    0.49 + 0.6 * 1.2**2 + 0.4 * 0.8**2,
+    0.49 + 0.4,
+    -0.4 * 0.8,
+]
+PLANE_METHODS = [
+    pytest.param(Metropolis, id="metropolis", marks=slow),
+    pytest.param(Mala, id="mala", marks=slow),
+    pytest.param(Hmc, id="hmc"),
+    pytest.param(Nuts, id="nuts", marks=slow),
+    pytest.param(lambda: Tempering(Mala(), geometric_ladder(1.0, 4.0, 3)), id="tempered mala"),
+]
+
+
+@pytest.mark.parametrize("method", PLANE_METHODS)
+def test_a_mixture_has_its_moments(method):
+    made = method()
+    solution = sample(Mixture(), jnp.zeros(2), made, key=jax.random.key(2), steps=1500, warmup=300, chains=8)
+    x = np.asarray(solution.trace["x"])
+    moments = [x[..., 0], x[..., 1], x[..., 0] ** 2, x[..., 1] ** 2, x[..., 0] * x[..., 1]]
+    agree(np.stack(moments, -1), MIXTURE_MOMENTS)
+    assert solution.stats["ess_min"] > 100
+    np.testing.assert_allclose(solution.trace["energy"], jax.vmap(jax.vmap(Mixture()))(solution.trace["x"]), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_temperature_scales_the_law_of_hmc():
+    # A bowl of stiffness 2 at temperature 0.3 has the variance 0.15.
+    energy = lambda x: jnp.sum(x**2)  # noqa: E731
+    solution = sample(energy, jnp.zeros(3), Hmc(), key=jax.random.key(0), steps=1000, warmup=200, temperature=0.3)
+    x = np.asarray(solution.trace["x"])
+    agree(np.concatenate([x, x**2], -1), [0, 0, 0, 0.15, 0.15, 0.15])
+
+
+def test_random_steps_do_not_heap_up_at_walls():
+    # Uniform on [0, 1] and on [0, 2): mean and mean square. Clipping at the walls would put weight onto them.
+    solution = sample(
+        lambda x: 0 * jnp.sum(x), jnp.full(2, 0.5), Metropolis(scale=0.5, attempts=3), key=jax.random.key(3),
+        steps=1500, chains=8, space=Box(0.0, jnp.array([1.0, 2.0])),
+    )  # fmt: skip
+    x = np.asarray(solution.trace["x"])
+    agree(np.concatenate([x, x**2], -1), [0.5, 1, 1 / 3, 4 / 3])
+    assert not np.isin(x, [0.0, 1.0, 2.0]).any()
+
+
+@pytest.mark.slow
+def test_a_ring_is_sampled_around_its_border():
+    # exp(cos(x)/T) on a ring, T = 1: <cos> = I1(1)/I0(1).
+    solution = sample(
+        lambda x: -jnp.sum(jnp.cos(x)), jnp.zeros(2), Hmc(), key=jax.random.key(4), steps=1000, warmup=200,
+        space=Periodic(2 * np.pi),
+    )  # fmt: skip
+    x = np.asarray(solution.trace["x"])
+    assert x.min() >= 0
+    assert x.max() < 2 * np.pi + 1e-6  # float32 of two pi
+    agree(np.concatenate([np.cos(x), np.sin(x)], -1), [0.4463899659, 0.4463899659, 0, 0])
+
+
+# Overdamped motion, whose law has an error of its time step
+
+
+class Hill(eqx.Module):
+    """A mobility of 0.2 far away and 1 on the ridge, where it changes the most."""
+
+    def __call__(self, x):
+        return 0.2 + 0.8 * jnp.exp(-2 * x**2)
+
+
+class HillMatrix(eqx.Module):
+    """The same as a matrix."""
+
+    def __call__(self, x):
+        return jnp.diag(Hill()(x))
+
+
+def crossing_z(method, temperature=0.5) -> np.ndarray:
+    """Deviations of <x^2>, <x^4> and of the weight on the ridge, by chains that are independent of each other."""
+    trace = Trace(lambda state: jnp.stack([state.x[0] ** 2, state.x[0] ** 4, jnp.abs(state.x[0]) < 0.5]), every=5)
+    solution = sample(
+        DoubleWell(), jnp.ones(1), method, key=jax.random.key(5), steps=3000, warmup=600, chains=256,
+        temperature=temperature, trace=trace,
+    )  # fmt: skip
+    grid = np.linspace(-3, 3, 6001)
+    weights = boltzmann((grid**2 - 1) ** 2, temperature)
+    expected = weights @ np.stack([grid**2, grid**4, np.abs(grid) < 0.5], -1)
+    means = np.asarray(solution.trace, np.float64).mean(0)
+    return (means.mean(0) - expected) / (means.std(0, ddof=1) / np.sqrt(len(means)))
+
+
+@pytest.mark.parametrize(
+    "mobility", [pytest.param(Hill(), id="diagonal"), pytest.param(HillMatrix(), id="matrix", marks=slow)]
+)
+def test_a_varying_mobility_keeps_the_boltzmann_law(mobility):
+    # 1500 chains measured a bias of the weight on the ridge of 0.0051(12) at dt = 0.02 and 0.0082(12) at dt = 0.04:
+    # about 0.0013 at dt = 0.005, below 0.4 of the standard error of 256 chains (0.0037). The moments have less.
+    z = crossing_z(Overdamped(dt=0.005, mobility=mobility))
+    assert np.abs(z).max() < norm.isf(FALSE_ALARMS / 2 / z.size) + 0.4, z
+
+
+def test_without_its_drift_a_varying_mobility_has_another_law():
+    z = crossing_z(Overdamped(dt=0.005, mobility=Hill(), drift=False))
+    assert np.abs(z).min() > 10, z
+
+
+def test_the_second_order_scheme_is_exact_on_a_bowl_where_the_first_is_not():
+    # Stationary variances on x^2/2 with T = 1: Euler-Maruyama 1/(1 - dt/2), Leimkuhler-Matthews 1.
+    found = {}
+    for scheme, variance in (("euler_maruyama", 1 / 0.8), ("leimkuhler_matthews", 1.0)):
+        solution = sample(
+            lambda x: 0.5 * jnp.sum(x**2), jnp.zeros(8), Overdamped(dt=0.4, scheme=scheme), key=jax.random.key(6),
+            steps=1500, warmup=50,
+        )  # fmt: skip
+        squares = np.asarray(solution.trace["x"]) ** 2
+        agree(squares, variance)
+        found[scheme] = deviations(squares, 1.0)
+    assert found["euler_maruyama"].min() > 5
+
+
+@pytest.mark.slow
+def test_a_mobility_matrix_shapes_the_motion_and_not_the_law():
+    mobility = jnp.array([[1.0, 0.8], [0.8, 1.0]])
+    energy = lambda x: 0.5 * (x["a"][0] ** 2 + 4 * x["b"] ** 2)  # noqa: E731
+    solution = sample(
+        energy, {"a": jnp.zeros(1), "b": jnp.array(0.0)}, Overdamped(dt=0.1, mobility=mobility), key=jax.random.key(7),
+        steps=3000, warmup=50,
+    )  # fmt: skip
+    a, b = np.asarray(solution.trace["x"]["a"])[..., 0], np.asarray(solution.trace["x"]["b"])
+    # Leimkuhler & Matthews is exact on a bowl for every matrix.
+    agree(np.stack([a**2, b**2, a * b], -1), [1, 0.25, 0])
+
+
+# Exact balance, read off the kernels themselves: a move is taken below some uniform number, which is found by bisection
+
+
+def threshold(taken, shape) -> jax.Array:
+    """The uniform number below which each move of a batch is taken; `taken` must change once, from yes to no."""
+
+    def halve(_, ends):
+        middle = (ends[0] + ends[1]) / 2
+        yes = taken(middle)
+        return jnp.where(yes, middle, ends[0]), jnp.where(yes, ends[1], middle)
+
+    return jax.lax.fori_loop(0, 60, halve, (jnp.zeros(shape), jnp.ones(shape)))[0]
+
+
+NUMBERS = st.floats(-3, 3, allow_subnormal=False)
+TEMPERATURES = st.floats(0.2, 5)
+ROUNDING = 1e-9  # of float64 exponents up to about 100, and 60 halvings
+
+
+@jax.jit
+def _thresholds(couplings, field, temperature):
+    """Four signs: energies of all states, and by state and site the odds of a flip, three times over."""
+    energy, every = Glass(couplings, field), jnp.asarray(states(4))
+    fields = jax.vmap(lambda x: force(energy, x))(every)
+
+    def flip_taken(x, which, uniform):
+        x_new = x.at[which].multiply(-1)
+        after, _, _ = attempt(energy, x, energy(x), x_new, jnp.array(True), temperature, uniform)
+        return after[which] != x[which]
+
+    each_site = jax.vmap(flip_taken, in_axes=(None, 0, 0))
+    flips = threshold(lambda u: jax.vmap(lambda x, row: each_site(x, jnp.arange(4), row))(every, u), (16, 4))
+    classes = threshold(lambda u: turned("metropolis", every, fields, temperature, u)[0] != every, (16, 4))
+    up = threshold(lambda u: turned("heat_bath", every, fields, temperature, u)[0] > 0, (16, 4))
+    return jax.vmap(energy)(every), flips, classes, jnp.where(every > 0, 1 - up, up)
+
+
+COUPLED = st.tuples(st.lists(NUMBERS, min_size=16, max_size=16), st.lists(NUMBERS, min_size=4, max_size=4))
+
+
+def balanced(weights: np.ndarray, rates: np.ndarray) -> None:
+    """`pi_i rate(i, site) == pi_j rate(j, site)`, where j is i with the sign at `site` flipped."""
+    for site in range(4):
+        partner = np.arange(16) ^ (1 << (3 - site))
+        flow = weights * rates[:, site]
+        np.testing.assert_allclose(flow, flow[partner], rtol=ROUNDING, atol=1e-15)
+
+
+@settings(deadline=None, max_examples=25)
+@given(numbers=COUPLED, temperature=TEMPERATURES)
+def test_every_flip_of_every_state_is_in_detailed_balance(numbers, temperature):
+    with jax.enable_x64(True):
+        couplings = jnp.triu(jnp.asarray(numbers[0]).reshape(4, 4), 1)
+        field, degrees = jnp.asarray(numbers[1]), jnp.asarray(temperature)
+        heights, *rates = _thresholds(couplings, field, degrees)
+        weights = boltzmann(np.asarray(heights), temperature)
+        for rate in rates:
+            balanced(weights, np.asarray(rate))
+
+
+@jax.jit
+def _swap_odds(heights, temperatures, parity):
+    lower = jnp.arange(heights.size - 1)
+    return threshold(lambda u: exchanges(heights, temperatures, parity, u)[0][:-1] > lower, lower.shape)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    heights=st.lists(st.floats(-20, 20), min_size=5, max_size=5),
+    ends=st.tuples(st.floats(0.3, 2), st.floats(1.1, 10)),
+    parity=st.integers(0, 1),
+)
+def test_exchanges_keep_the_joint_law(heights, ends, parity):
+    with jax.enable_x64(True):
+        rungs, turn = geometric_ladder(ends[0], ends[0] * ends[1], 5), jnp.asarray(parity)
+        before = jnp.asarray(heights)
+
+        forth = _swap_odds(before, rungs, turn)
+        for pair in range(4):
+            after = before.at[pair].set(before[pair + 1]).at[pair + 1].set(before[pair])
+            back = _swap_odds(after, rungs, turn)[pair]
+            if pair % 2 != parity:
+                assert forth[pair] == back == 0
+                continue
+            # log of the joint weight before and after; the flow is the same both ways.
+            gain = float(np.sum((np.asarray(before) - np.asarray(after)) / np.asarray(rungs)))
+            assert max(forth[pair], back) > 1 - 1e-12
+            np.testing.assert_allclose(forth[pair], back * np.exp(gain), rtol=ROUNDING, atol=1e-15)
+        # Whatever is swapped, every configuration is somewhere once.
+        source, _, _ = exchanges(before, rungs, turn, jnp.zeros(4))
+        assert sorted(np.asarray(source).tolist()) == [0, 1, 2, 3, 4]
