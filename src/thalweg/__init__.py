@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from thalweg.core.errors import InputError, MissingExtra, PrecisionError, ThalwegError, WalkError
     from thalweg.core.paths import AbstractPath, Bent, Curve, Polygon, Straight
+    from thalweg.core.refresh import AbstractRefreshing
     from thalweg.core.solution import Outcome, Solution
     from thalweg.core.space import AbstractSpace, Box, Euclidean, Frozen, Periodic, Signs
     from thalweg.diagnostics.closure import closure, loop
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from thalweg.methods.data import Batches, Fetched, Whole, Windows
     from thalweg.methods.dynamics import maxwell_velocities
     from thalweg.methods.trace import Trace
+    from thalweg.verbs.branch import Branch
     from thalweg.verbs.constrained import relax_constrained
-    from thalweg.verbs.continuation import Branch, follow_branch, switch_branch
+    from thalweg.verbs.continuation import follow_branch, switch_branch
     from thalweg.verbs.path import Path, find_path
     from thalweg.verbs.relax import relax
     from thalweg.verbs.saddle import find_saddle
@@ -44,6 +46,7 @@ __all__ = [
     "AbstractEnergy",
     "AbstractHostField",
     "AbstractPath",
+    "AbstractRefreshing",
     "AbstractSpace",
     "Batches",
     "Bent",
@@ -100,6 +103,7 @@ __all__ = [
 _PLACES = {
     "core.energy": "AbstractEnergy AbstractHostField Restrict Scaled Sum force value_and_force",
     "core.errors": "InputError MissingExtra PrecisionError ThalwegError WalkError",
+    "core.refresh": "AbstractRefreshing",
     "core.paths": "AbstractPath Bent Curve Polygon Straight",
     "core.solution": "Outcome Solution",
     "core.space": "AbstractSpace Box Euclidean Frozen Periodic Signs",
@@ -111,7 +115,8 @@ _PLACES = {
     "methods.trace": "Trace",
     "methods.dynamics": "maxwell_velocities",
     "verbs.constrained": "relax_constrained",
-    "verbs.continuation": "Branch follow_branch switch_branch",
+    "verbs.branch": "Branch",
+    "verbs.continuation": "follow_branch switch_branch",
     "verbs.path": "Path find_path",
     "verbs.relax": "relax",
     "verbs.saddle": "find_saddle",

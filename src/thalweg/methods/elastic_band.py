@@ -29,7 +29,8 @@ class ElasticBand(AbstractBand):
     descent: AbstractDescent = eqx.field(default_factory=Fire)
 
     bibtex: ClassVar[str] = """@article{henkelman2000improved,
-  title={Improved tangent estimate in the nudged elastic band method for finding minimum energy paths and saddle points},
+  title={Improved tangent estimate in the nudged elastic band method for finding minimum energy paths and
+    saddle points},
   author={Henkelman, Graeme and J{\\'o}nsson, Hannes},
   journal={The Journal of Chemical Physics}, volume={113}, pages={9978--9985}, year={2000}}"""
 

@@ -71,7 +71,7 @@ class AbstractSaddleSearch(eqx.Module):
 
 
 class FollowingState(AbstractSaddleState):
-    """The point, the mode that is followed, the trust radius and the random key of the kicks."""
+    """The point, the mode, the trust radius, the random key of the kicks; where the last one began, and steps since."""
 
     x: PyTree
     value: Float[Array, ""]
@@ -85,6 +85,8 @@ class FollowingState(AbstractSaddleState):
     radius: Float[Array, ""]
     tol: Float[Array, ""]
     key: Key[Array, ""]
+    home: PyTree
+    since: Int[Array, ""]
 
 
 class _Proposal(NamedTuple):
@@ -108,9 +110,11 @@ class EigenvectorFollowing(AbstractSaddleSearch):
     At rest the lowest eigenvalues are computed anew, and where the index is not one the walk is kicked at random and
     goes on: so it leaves a minimum, and a point of higher index.
 
-    **Arguments:** `stride`, the longest step (Euclidean norm over all leaves); `kick`, the length of a kick as a share of
-    it; `krylov`, the largest Lanczos basis of a step; `solves`, the most conjugate gradient iterations of a step;
-    `dense`, up to how many coordinates the Hessian is built as a matrix (of a host field: at rest only).
+    **Arguments:** `stride`, the longest step (Euclidean norm over all leaves); `kick`, the length of a kick as a share
+    of it; `krylov`, the largest Lanczos basis of a step; `solves`, the most conjugate gradient iterations of a step;
+    `dense`, up to how many coordinates the Hessian is built as a matrix (of a host field: at rest only); `patience`,
+    after how many steps without rest (up a wall without end, or to and fro) the walk goes back to where it was last
+    kicked, and another way from there.
 
     **Source:** Cerjan & Miller, J. Chem. Phys. 75, 2800 (1981); with iterative modes: Munro & Wales, Phys. Rev. B 59,
     3969 (1999).
@@ -121,6 +125,7 @@ class EigenvectorFollowing(AbstractSaddleSearch):
     krylov: int = 20
     solves: int = 100
     dense: int = DENSE
+    patience: int = 100
 
     bibtex: ClassVar[str] = """@article{munro1999defect,
   title={Defect migration in crystalline silicon},
@@ -136,7 +141,7 @@ class EigenvectorFollowing(AbstractSaddleSearch):
         stride = self.stride.astype(mode.dtype)
         none, no = jnp.zeros((), mode.dtype), jnp.array(False)
         count = jnp.zeros((), jnp.int32)
-        return FollowingState(x, value, force, mode, none, count - 1, no, no, count, stride, tol, key)
+        return FollowingState(x, value, force, mode, none, count - 1, no, no, count, stride, tol, key, x, count)
 
     def step(self, energy: Any, space: AbstractSpace, state: FollowingState) -> FollowingState:
         resting = tree_norm(state.force) < state.tol
@@ -156,7 +161,22 @@ class EigenvectorFollowing(AbstractSaddleSearch):
             lambda s: self._climbing(s, apply, found),
             state,
         )
-        return self._moved(energy, space, state, proposal)
+        lost = ~resting & (state.since >= self.patience)
+        proposal = jax.lax.cond(lost, lambda p: self._sent_home(space, state, p), lambda p: p, proposal)
+        return self._moved(energy, space, state, proposal, resting | lost)
+
+    def _sent_home(self, space: AbstractSpace, state: FollowingState, proposal: _Proposal) -> _Proposal:
+        """Back to where the last kick began, or the start, and from there another way."""
+        flat = ravel_pytree(state.x)[0]
+        key, kick_key = jax.random.split(state.key)
+        back = ravel_pytree(space.displacement(state.x, state.home))[0]
+        step = back + self._kick(space, state, jax.random.normal(kick_key, flat.shape, flat.dtype))
+        return proposal._replace(step=step, mode=jnp.zeros_like(flat), key=key)
+
+    def _kick(self, space: AbstractSpace, state: FollowingState, away: Array) -> Array:
+        away = projection_at(space, state.x)(away)
+        length = (self.kick * self.stride).astype(away.dtype)
+        return away * length / jnp.maximum(jnp.linalg.norm(away), jnp.finfo(away.dtype).tiny)
 
     def _modes(self, space: AbstractSpace, state: FollowingState, matrix: Array | Product) -> Spectrum:
         flat, project = ravel_pytree(state.x)[0], projection_at(space, state.x)
@@ -179,8 +199,8 @@ class EigenvectorFollowing(AbstractSaddleSearch):
             # no part in the gradient: who follows it climbs nothing and slides back into the valley.
             return (jnp.abs(values) * lever > 2 * push) | ((vectors @ slope) ** 2 > _SHARE * push**2)
 
-        # By Lanczos where there is a matrix too: it starts at the last mode and so does not jump to a distant one, which
-        # where two modes change places would throw the walk to and fro.
+        # By Lanczos where there is a matrix too: it starts at the last mode and does not jump to a distant one, which
+        # would throw the walk to and fro where two modes change places.
         pair = lowest_pair(apply, state.mode, self.krylov, sharpness(state.eigenvalue), allowed=climbable)
         v, c, products = pair.vector, pair.value, pair.products
         turned = slope - 2 * (slope @ v) * v
@@ -202,19 +222,19 @@ class EigenvectorFollowing(AbstractSaddleSearch):
             # As heat would: far along soft modes, little along stiff ones, and nothing along zero modes.
             moving = jnp.abs(found.values) > zero_curvature(found)
             away = (away * jnp.where(moving, jnp.abs(found.values), jnp.inf) ** -0.5) @ found.vectors
-        away = projection_at(space, state.x)(away)
-        away = away / jnp.maximum(jnp.linalg.norm(away), jnp.finfo(flat.dtype).tiny)
-        step = jnp.where(verified, 0, (self.kick * self.stride).astype(flat.dtype)) * away
+        step = jnp.where(verified, 0, self._kick(space, state, away))
         # After a kick the search for a mode begins anew: at its direction, or at the gradient where that is not clean.
-        mode = jnp.where(verified, found.vectors[0], away if whole else 0)
+        mode = jnp.where(verified, found.vectors[0], step if whole else 0)
         return _Proposal(step, step, mode, found.values[0], negative, verified, key, found.products)
 
-    def _moved(self, energy: Any, space: AbstractSpace, state: FollowingState, proposal: _Proposal) -> FollowingState:
+    def _moved(
+        self, energy: Any, space: AbstractSpace, state: FollowingState, proposal: _Proposal, kicked: Array
+    ) -> FollowingState:
         """The state after a proposal, which is taken only if the gradient changed about as the Hessian said."""
         slope, unravel = -ravel_pytree(state.force)[0], ravel_pytree(state.x)[1]
         trial = space.shift(state.x, unravel(proposal.step))
         value, force = look(energy, space, trial)
-        pushed, kicked = ravel_pytree(force)[0], tree_norm(state.force) < state.tol
+        pushed = ravel_pytree(force)[0]
         scale = jnp.maximum(jnp.linalg.norm(proposal.image), jnp.linalg.norm(slope))
         surprise = jnp.linalg.norm(-pushed - slope - proposal.image) / scale
         # A NaN is not a step to back away from: it must stand, so that the judge of the walk names it.
@@ -232,5 +252,9 @@ class EigenvectorFollowing(AbstractSaddleSearch):
         stuck = ~kicked & jnp.all(ravel_pytree(trial)[0] == ravel_pytree(state.x)[0])
         mode = jnp.where(jnp.any(proposal.mode != 0), proposal.mode, pushed)
         spent = state.hvps + proposal.products
-        rest = (proposal.index, proposal.verified, stuck, spent, radius, state.tol, proposal.key)
+        # A kick from rest makes that place the home; a walk that was sent home keeps it.
+        home_now = tree_norm(state.force) < state.tol
+        home = jax.tree.map(lambda here, old: jnp.where(home_now, here, old), state.x, state.home)
+        since = jnp.where(kicked, 0, state.since + 1)
+        rest = (proposal.index, proposal.verified, stuck, spent, radius, state.tol, proposal.key, home, since)
         return FollowingState(x, value, force, mode, proposal.eigenvalue, *rest)

@@ -71,7 +71,7 @@ def load_state(path: str | os.PathLike[str], template: S) -> tuple[S, int]:
     import jax
 
     path = Path(path)
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path)
     stored = json.loads(metadata["leaves"])
     _same_constants(path, json.loads(metadata["constants"]), constants(template))
     leaves, growing = [], _growing(template)
@@ -98,7 +98,7 @@ def saved_step(path: str | os.PathLike[str]) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(path, "its header is not readable") from error
+        raise damaged(path, "its header is not readable") from error
 
 
 _REMEDY = "go on with the configuration that wrote it, or start afresh in another folder."
@@ -185,7 +185,7 @@ def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, bytearray], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, bytearray], dict[str, str]]:
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -198,16 +198,16 @@ def _read(path: Path) -> tuple[dict[str, bytearray], dict[str, str]]:
         tensors = {name: tensor["data"] for name, tensor in deserialize(raw)}
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise _damaged(path, f"{error}".splitlines()[0]) from error
+        raise damaged(path, f"{error}".splitlines()[0]) from error
     metadata = header.get("__metadata__") or {}
     if metadata.get("format") != _FORMAT:
         raise InputError(f"{path} is no checkpoint of a walk (its format is {metadata.get('format')!r}): name another.")
     if metadata.get("sha256") != _digest(tensors, metadata):
-        raise _damaged(path, "its content does not have the hash that it was written with")
+        raise damaged(path, "its content does not have the hash that it was written with")
     return tensors, metadata
 
 
-def _damaged(path: Path, reason: str) -> InputError:
+def damaged(path: Path, reason: str) -> InputError:
     return InputError(f"{path} is damaged ({reason}): restore it from a copy, or delete it to start afresh.")
 
 

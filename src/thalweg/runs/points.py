@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from thalweg.core.atomic import remove_stale
 from thalweg.core.errors import InputError
-from thalweg.runs.checkpoint import _damaged, _read, save_state
+from thalweg.runs.checkpoint import damaged, read_tensors, save_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,10 +51,10 @@ class Points:
         path = self.path(name)
         if not path.exists():
             return None
-        tensors, metadata = _read(path)
+        tensors, metadata = read_tensors(path)
         names, described = json.loads(metadata["extra"]).get("names"), json.loads(metadata["leaves"])
         if not isinstance(names, list) or len(names) != len(tensors):
-            raise _damaged(path, "it is no finished batch")
+            raise damaged(path, "it is no finished batch")
 
         def array(place: str) -> np.ndarray:
             leaf = described[place]

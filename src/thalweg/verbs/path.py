@@ -166,7 +166,8 @@ def find_path(
     pair = jax.tree.map(lambda *two: jnp.stack(two), a, b)
     heights, pushes = _norms(space, pair, asked(energy, pair)) if host else _measured(energy, space, pair)
     tol = reachable(a) ** 0.5 if tol is None else tol
-    begun, step = (_begun_on_host, _advance_on_host) if host else (_begun, _advance)
+    begun: Any = _begun_on_host if host else _begun
+    step: Any = _advance_on_host if host else _advance
     arguments: Any = (band, energy, space, (a, b), heights)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     judge = eqx.Partial(_judge, jnp.asarray(tol, heights.dtype), band.settle)

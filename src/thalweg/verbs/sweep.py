@@ -48,9 +48,9 @@ def sweep(
 ) -> xarray.Dataset:
     """Solve `family(value)` for every value and seed, and collect what `observe` reads off.
 
-    A process compiles once per call, whatever the number of values. Each (value, seed) has its own random key, folded
-    from indices, so that `batch` never changes a lane's random numbers; sums inside a lane may be ordered differently
-    in batches of another size, which costs a few last bits (1e-6 after long walks in float32).
+    A process compiles once per call. Each (value, seed) has its own random key, folded from indices, so that `batch`
+    never changes a lane's random numbers; batches of another size may add up in another order, which costs a few last
+    bits (1e-6 after long walks in float32).
 
     **Arguments:**
 
@@ -77,29 +77,30 @@ def sweep(
     began = time.perf_counter()
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     _check(key, seeds, order, follow, batch, executor, hooks)
-    begin = x0 if _makes_starts(x0) else None
-    start = None if begin is not None else jax.tree.map(np.asarray, floating(x0, "sweep"))
-    dtype = _dtype(start if begin is None else jax.eval_shape(begin, jax.random.key(0)))
-    grid = Grid(_values(values, dtype, follow), seeds, _PASSES[order] if follow else (0,), batch or _BATCH[follow])
-    typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-    words, impl = np.asarray(jax.random.key_data(typed)), str(jax.random.key_impl(typed))
-    wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
-    token = uuid.uuid4().hex
-    lanes = Lanes(family, solve, observe, start, begin, words, impl, follow, wide, done, label, token)
+    lanes = _lanes(family, solve, observe, x0, key, follow, done, label)
+    passes = _PASSES[order] if follow else (0,)
+    grid = Grid(_values(values, _dtype(lanes), follow), seeds, passes, batch or _BATCH[follow])
     batches = _followed(lanes, grid) if follow else _scattered(lanes, grid, executor or Serial())
     try:
         found = _collected(batches, grid.batches(follow), hooks, began)
     finally:
         traces = lanes.forget()
-    attributes = {
-        "versions": json.dumps({name: version(name) for name in ("thalweg", "jax", "jaxlib", "numpy", "equinox")}),
-        "order": order,
-        "seeds": seeds,
-        "traces": traces,
-        "compile_seconds": max(one.compile_seconds for one in found),
-        "seconds": time.perf_counter() - began,
-    }
-    return dataset(grid, [one.arrays for one in found], follow, attributes)
+    compiling, seconds = max(one.compile_seconds for one in found), time.perf_counter() - began
+    attributes = {"order": order, "seeds": seeds, "traces": traces, "compile_seconds": compiling, "seconds": seconds}
+    return dataset(grid, [one.arrays for one in found], follow, {"versions": _versions(), **attributes})
+
+
+def _versions() -> str:
+    return json.dumps({name: version(name) for name in ("thalweg", "jax", "jaxlib", "numpy", "equinox")})
+
+
+def _lanes(family, solve, observe, x0, key, follow: bool, done, label) -> Lanes:
+    begin = x0 if _makes_starts(x0) else None
+    start = None if begin is not None else jax.tree.map(np.asarray, floating(x0, "sweep"))
+    typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    words, impl = np.asarray(jax.random.key_data(typed)), str(jax.random.key_impl(typed))
+    wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+    return Lanes(family, solve, observe, start, begin, words, impl, follow, wide, done, label, uuid.uuid4().hex)
 
 
 def _scattered(lanes: Lanes, grid: Grid, executor: Executor) -> Iterator[tuple[Batch, bool]]:
@@ -188,7 +189,8 @@ def _makes_starts(x0: Any) -> bool:
     return callable(x0) and (partial or not any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(x0)))
 
 
-def _dtype(start: PyTree) -> np.dtype:
+def _dtype(lanes: Lanes) -> np.dtype:
+    start = lanes.start if lanes.begin is None else jax.eval_shape(lanes.begin, jax.random.key(0))
     return np.dtype(jnp.result_type(*jax.tree.leaves(start)))
 
 
