@@ -22,7 +22,7 @@ def result(folder: Path) -> dict[str, bytes]:
         return {name: arrays[name].tobytes() for name in arrays.files}
 
 
-@pytest.mark.parametrize("way", ["scattered", "follow"])
+@pytest.mark.parametrize("way", ["scattered", pytest.param("follow", marks=pytest.mark.slow)])
 def test_a_sweep_killed_six_times_is_the_same_dataset(server, tmp_path, way):
     whole, killed, cache, counts = tmp_path / "whole", tmp_path / "killed", str(tmp_path / "cache"), []
     whole.mkdir()

@@ -9,7 +9,6 @@ import pytest
 
 from thalweg.core.energy import AbstractHostField
 from thalweg.core.errors import InputError, WalkError
-from thalweg.core.solution import Outcome
 from thalweg.core.space import Box, Frozen, Periodic
 from thalweg.landscapes import LennardJones, MullerBrown
 from thalweg.verbs.path import find_path
@@ -48,18 +47,27 @@ def icosahedron():
     return 1.08 * np.vstack([np.zeros(3), around / np.linalg.norm(around[0])])
 
 
+@pytest.mark.slow
 def test_a_path_between_two_clusters(x64):
     energy = LennardJones()
     bottom = relax(energy, jnp.asarray(icosahedron()), tol=1e-8).value
-    saddle = find_saddle(energy, bottom + 0.1 * jax.random.normal(jax.random.key(1), (13, 3)))
-    ends = [relax(energy, saddle.value + side * 0.02 * saddle.stats["mode"], tol=1e-7) for side in (-1, 1)]
-    path = find_path(energy, *sorted((end.value for end in ends), key=energy), images=11)
+    # Saddles are all around: the first one that has the icosahedron on one side gives the two ends.
+    for key in jax.random.split(jax.random.key(3), 24):
+        saddle = find_saddle(energy, bottom + 0.1 * jax.random.normal(key, (13, 3)))
+        sides = [relax(energy, saddle.value + way * 0.02 * saddle.stats["mode"], tol=1e-7) for way in (-1, 1)]
+        low, high = sorted(sides, key=lambda side: float(side.energy))
+        if float(low.energy) < -44.3 and float(high.energy) > -44.3:
+            break
+    # Wales & Doye, J. Phys. Chem. A 101, 5111 (1997): the icosahedron, to six decimals.
+    assert float(low.energy) == pytest.approx(-44.326801, abs=1e-6)
+    path = find_path(energy, low.value, high.value, images=11)
     assert path.connected
-    # Wales & Doye, J. Phys. Chem. A 101, 5111 (1997): the icosahedron at -44.326801; a saddle over it at -40.4327.
-    assert float(path.barrier) == pytest.approx(44.326801 - 40.4327, abs=1e-4)
-    assert float(path.band_barrier) == pytest.approx(float(path.barrier), abs=1e-6)
-    values = np.linalg.eigvalsh(jax.hessian(energy)(path.saddles[0].value).reshape(39, 39))
+    top = max(path.saddles, key=lambda one: float(one.energy))
+    values = np.linalg.eigvalsh(jax.hessian(energy)(top.value).reshape(39, 39))
     assert np.sum(values < -1e-4) == 1  # zero modes are 1e-7 at the force left
+    assert float(path.barrier) == pytest.approx(float(top.energy) + 44.326801, abs=1e-6)
+    assert float(path.reverse_barrier) == pytest.approx(float(top.energy - high.energy), abs=1e-9)
+    assert float(path.band_barrier) == pytest.approx(float(path.barrier), abs=1e-6)
 
 
 class Twins:
@@ -78,17 +86,23 @@ def test_two_minima_of_a_net_are_joined(x64):
     one = relax(net, weights, tol=1e-8).value
     other = jax.tree.map(lambda leaf: leaf[::-1], one)
     # The straight way leads over the ridge where both units are equal: a first path around it.
-    shares = jnp.linspace(0, 1, 13)
+    shares = jnp.linspace(0, 1, 41)
     bend = {"w": jnp.array([0.3, 0.2]), "b": jnp.array([0.1, -0.2]), "v": jnp.array([0.1, 0.3])}
     initial = jax.tree.map(
         lambda a, b, c: a + shares[:, None] * (b - a) + jnp.sin(jnp.pi * shares)[:, None] * c, one, other, bend
     )
-    path = find_path(net, one, other, initial=initial, throw=False)
-    assert Outcome.of(path.outcome) is Outcome.DONE
+    path = find_path(net, one, other, initial=initial)
+    assert path.connected
     assert jax.tree.structure(path.images) == jax.tree.structure(one)
-    assert len(path.saddles) >= 1
-    assert all(top.index == 1 for top in path.saddles if top.solution.done)
-    assert float(path.barrier) > 0
+    # The exchange maps the path on itself: two saddles of one height, with a shallow minimum between them.
+    assert [top.index for top in path.saddles] == [1, 1]
+    heights = [float(top.energy) for top in path.saddles]
+    assert heights[0] == pytest.approx(heights[1], abs=1e-10)  # a force of 5e-7 at a curvature of 7e-3: 2e-11
+    # Too few images see one of the two tops only, and the path says so instead of closing the gap.
+    coarse = find_path(net, one, other, initial=jax.tree.map(lambda leaf: leaf[::10], initial), images=5)
+    assert len(coarse.saddles) == 1
+    assert not coarse.connected
+    assert "unbroken chain" in coarse.sentence
 
 
 class Programme(AbstractHostField):
@@ -103,6 +117,7 @@ class Programme(AbstractHostField):
         return np.asarray(values), -np.asarray(slopes)
 
 
+@pytest.mark.slow
 def test_a_host_field_is_asked_for_all_images_at_once(x64):
     field = Programme()
     theirs = find_path(field, jnp.array(A), jnp.array(B), "string", images=15)

@@ -40,6 +40,7 @@ def test_a_pool_gives_the_bits_of_this_process_in_its_precision(x64):
     assert there.attrs["compile_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_one_sentence_and_the_next_call_goes_on(tmp_path):
     points = Points(tmp_path)
     family = functools.partial(sweepable.Deadly, maker=os.getpid())

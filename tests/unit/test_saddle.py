@@ -10,7 +10,6 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg.core.energy import AbstractHostField
 from thalweg.core.errors import InputError, WalkError
-from thalweg.core.solution import Outcome
 from thalweg.core.space import Box, Frozen, Periodic
 from thalweg.landscapes import DoubleWell, LennardJones, MullerBrown
 from thalweg.methods.saddle import EigenvectorFollowing
@@ -160,9 +159,7 @@ def test_endings_are_sentences(x64):
     bowl = lambda x: jnp.sum(x**2)  # noqa: E731
     with pytest.raises(WalkError, match=r"rested last at a point of index 0, not 1"):
         find_saddle(bowl, jnp.zeros(2), max_steps=3)
-    cliff = lambda x: jnp.where(x[0] < 2, -(x[0] ** 2) + x[1] ** 2 + 0.1 * x[0] ** 3, jnp.nan)  # noqa: E731
-    ended = find_saddle(cliff, jnp.array([1.9, 0.3]), EigenvectorFollowing(stride=2.0), throw=False)
-    assert Outcome.of(ended.outcome) in (Outcome.DONE, Outcome.NONFINITE)
+    # A NaN that lies off the way does no harm.
     gone = find_saddle(lambda x: jnp.where(x[0] < 0.5, x[0] ** 2 - x[1] ** 2, jnp.nan), jnp.array([0.4, 3.0]))
     assert int(gone.stats["index"]) == 1
     with pytest.raises(InputError, match="no method 'newton': choose one of following"):

@@ -1,4 +1,4 @@
-"""Sampling: the laws of the samplers against enumerated and closed-form averages, and their exact balance."""
+"""Sampling: the laws of the samplers against enumerated and closed-form averages."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import norm
 
-from thalweg.core.energy import AbstractEnergy, force
+from thalweg.core.energy import AbstractEnergy
 from thalweg.core.space import Box, Periodic, Signs
 from thalweg.diagnostics.convergence import standard_error
 from thalweg.landscapes import DoubleWell
 from thalweg.methods.hamiltonian import Hmc, Mala, Nuts
-from thalweg.methods.heat_bath import HeatBath, turned
-from thalweg.methods.metropolis import Metropolis, attempt
+from thalweg.methods.heat_bath import HeatBath
+from thalweg.methods.metropolis import Metropolis
 from thalweg.methods.overdamped import Overdamped
-from thalweg.methods.tempering import Tempering, exchanges, geometric_ladder
+from thalweg.methods.tempering import Tempering, geometric_ladder
 from thalweg.methods.trace import Trace
 from thalweg.verbs.sample import sample
 
@@ -71,28 +69,28 @@ def boltzmann(energies, temperature: float) -> np.ndarray:
 
 slow = pytest.mark.slow
 SIGN_METHODS = [
-    pytest.param(HeatBath, id="heat bath"),
+    pytest.param(HeatBath, id="heat bath", marks=slow),
     pytest.param(lambda: HeatBath(rule="metropolis"), id="metropolis classes", marks=slow),
-    pytest.param(lambda: Metropolis(attempts=12), id="flips"),
+    pytest.param(lambda: Metropolis(attempts=8), id="flips"),
     pytest.param(lambda: Tempering(HeatBath(), geometric_ladder(1.0, 3.0, 4)), id="tempering"),
 ]
 
 
 @pytest.mark.parametrize("method", SIGN_METHODS)
-def test_twelve_signs_have_their_enumerated_averages(method):
-    energy, all_states, temperature = glass(12), states(12), 1.3
+def test_eight_signs_have_their_enumerated_averages(method):
+    energy, all_states, temperature = glass(8), states(8), 1.3
     heights = np.asarray(jax.vmap(energy)(jnp.asarray(all_states, jnp.float32)), np.float64)
     weights = boltzmann(heights, temperature)
     pairs = all_states[:, 0] * all_states[:, 5]
     expected = weights @ np.column_stack([heights, heights**2, all_states, pairs])
     solution = sample(
-        energy, jnp.ones(12), method(), key=jax.random.key(1), steps=1500, warmup=100, chains=8, space=Signs(),
+        energy, jnp.ones(8), method(), key=jax.random.key(1), steps=1000, warmup=100, chains=8, space=Signs(),
         temperature=temperature,
     )  # fmt: skip
     x, value = np.asarray(solution.trace["x"]), np.asarray(solution.trace["energy"])
     assert set(np.unique(x)) == {-1.0, 1.0}
     recomputed = jax.vmap(jax.vmap(energy))(solution.trace["x"])
-    np.testing.assert_allclose(value, recomputed, atol=1e-5)  # float32 sums of 78 terms of order one
+    np.testing.assert_allclose(value, recomputed, atol=1e-5)  # float32 sums of 36 terms of order one
     agree(np.concatenate([np.stack([value, value**2], -1), x, x[..., :1] * x[..., 5:6]], axis=-1), expected)
     assert solution.stats["r_hat_max"] < 1.05
     np.testing.assert_allclose(solution.stats["lowest"], heights.min(), atol=1e-5)
@@ -121,7 +119,7 @@ PLANE_METHODS = [
     pytest.param(Mala, id="mala", marks=slow),
     pytest.param(Hmc, id="hmc"),
     pytest.param(Nuts, id="nuts", marks=slow),
-    pytest.param(lambda: Tempering(Mala(), geometric_ladder(1.0, 4.0, 3)), id="tempered mala"),
+    pytest.param(lambda: Tempering(Mala(), geometric_ladder(1.0, 4.0, 3)), id="tempered mala", marks=slow),
 ]
 
 
@@ -240,96 +238,3 @@ def test_a_mobility_matrix_shapes_the_motion_and_not_the_law():
     a, b = np.asarray(solution.trace["x"]["a"])[..., 0], np.asarray(solution.trace["x"]["b"])
     # Leimkuhler & Matthews is exact on a bowl for every matrix.
     agree(np.stack([a**2, b**2, a * b], -1), [1, 0.25, 0])
-
-
-# Exact balance, read off the kernels themselves: a move is taken below some uniform number, which is found by bisection
-
-
-def threshold(taken, shape) -> jax.Array:
-    """The uniform number below which each move of a batch is taken; `taken` must change once, from yes to no."""
-
-    def halve(_, ends):
-        middle = (ends[0] + ends[1]) / 2
-        yes = taken(middle)
-        return jnp.where(yes, middle, ends[0]), jnp.where(yes, ends[1], middle)
-
-    return jax.lax.fori_loop(0, 60, halve, (jnp.zeros(shape), jnp.ones(shape)))[0]
-
-
-NUMBERS = st.floats(-3, 3, allow_subnormal=False)
-TEMPERATURES = st.floats(0.2, 5)
-ROUNDING = 1e-9  # of float64 exponents up to about 100, and 60 halvings
-
-
-@jax.jit
-def _thresholds(couplings, field, temperature):
-    """Four signs: energies of all states, and by state and site the odds of a flip, three times over."""
-    energy, every = Glass(couplings, field), jnp.asarray(states(4))
-    fields = jax.vmap(lambda x: force(energy, x))(every)
-
-    def flip_taken(x, which, uniform):
-        x_new = x.at[which].multiply(-1)
-        after, _, _ = attempt(energy, x, energy(x), x_new, jnp.array(True), temperature, uniform)
-        return after[which] != x[which]
-
-    each_site = jax.vmap(flip_taken, in_axes=(None, 0, 0))
-    flips = threshold(lambda u: jax.vmap(lambda x, row: each_site(x, jnp.arange(4), row))(every, u), (16, 4))
-    classes = threshold(lambda u: turned("metropolis", every, fields, temperature, u)[0] != every, (16, 4))
-    up = threshold(lambda u: turned("heat_bath", every, fields, temperature, u)[0] > 0, (16, 4))
-    return jax.vmap(energy)(every), flips, classes, jnp.where(every > 0, 1 - up, up)
-
-
-COUPLED = st.tuples(st.lists(NUMBERS, min_size=16, max_size=16), st.lists(NUMBERS, min_size=4, max_size=4))
-
-
-def balanced(weights: np.ndarray, rates: np.ndarray) -> None:
-    """`pi_i rate(i, site) == pi_j rate(j, site)`, where j is i with the sign at `site` flipped."""
-    for site in range(4):
-        partner = np.arange(16) ^ (1 << (3 - site))
-        flow = weights * rates[:, site]
-        np.testing.assert_allclose(flow, flow[partner], rtol=ROUNDING, atol=1e-15)
-
-
-@settings(deadline=None, max_examples=25)
-@given(numbers=COUPLED, temperature=TEMPERATURES)
-def test_every_flip_of_every_state_is_in_detailed_balance(numbers, temperature):
-    with jax.enable_x64(True):
-        couplings = jnp.triu(jnp.asarray(numbers[0]).reshape(4, 4), 1)
-        field, degrees = jnp.asarray(numbers[1]), jnp.asarray(temperature)
-        heights, *rates = _thresholds(couplings, field, degrees)
-        weights = boltzmann(np.asarray(heights), temperature)
-        for rate in rates:
-            balanced(weights, np.asarray(rate))
-
-
-@jax.jit
-def _swap_odds(heights, temperatures, parity):
-    lower = jnp.arange(heights.size - 1)
-    return threshold(lambda u: exchanges(heights, temperatures, parity, u)[0][:-1] > lower, lower.shape)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    heights=st.lists(st.floats(-20, 20), min_size=5, max_size=5),
-    ends=st.tuples(st.floats(0.3, 2), st.floats(1.1, 10)),
-    parity=st.integers(0, 1),
-)
-def test_exchanges_keep_the_joint_law(heights, ends, parity):
-    with jax.enable_x64(True):
-        rungs, turn = geometric_ladder(ends[0], ends[0] * ends[1], 5), jnp.asarray(parity)
-        before = jnp.asarray(heights)
-
-        forth = _swap_odds(before, rungs, turn)
-        for pair in range(4):
-            after = before.at[pair].set(before[pair + 1]).at[pair + 1].set(before[pair])
-            back = _swap_odds(after, rungs, turn)[pair]
-            if pair % 2 != parity:
-                assert forth[pair] == back == 0
-                continue
-            # log of the joint weight before and after; the flow is the same both ways.
-            gain = float(np.sum((np.asarray(before) - np.asarray(after)) / np.asarray(rungs)))
-            assert max(forth[pair], back) > 1 - 1e-12
-            np.testing.assert_allclose(forth[pair], back * np.exp(gain), rtol=ROUNDING, atol=1e-15)
-        # Whatever is swapped, every configuration is somewhere once.
-        source, _, _ = exchanges(before, rungs, turn, jnp.zeros(4))
-        assert sorted(np.asarray(source).tolist()) == [0, 1, 2, 3, 4]

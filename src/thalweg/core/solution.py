@@ -46,14 +46,15 @@ class Solution(eqx.Module):
 
     - `value`: the configuration, with the structure of the start.
     - `energy`: its energy, in the units of the landscape.
-    - `outcome`: `Outcome.code`, an integer array with the batch axes of a vmapped call.
+    - `outcome`: `Outcome.code`, an integer array with the batch axes of a vmapped call; the chains of one sampling
+      share theirs.
     - `trace`: what the verb's `trace` recorded, leading axis the records; `None` where nothing was asked for.
     - `stats`: counts and measures by name (`steps`, `force_norm`, ...).
     """
 
     value: PyTree
     energy: Float[Array, "*batch"]
-    outcome: Int[Array, "*batch"]
+    outcome: Int[Array, "*walks"]
     trace: PyTree = None
     stats: dict[str, Any] = eqx.field(default_factory=dict)
 

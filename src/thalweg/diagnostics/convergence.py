@@ -17,6 +17,7 @@ Draws = Float[np.ndarray, "draws chains *rest"]
 
 _FEWEST = 4  # a split chain then still has two draws, the fewest that have a variance
 _TAILS = (0.05, 0.95)
+_FEW = 256  # draws, below which a loop over numbers costs more than it saves
 
 
 def effective_sample_size(draws: PyTree, kind: Kind = "bulk") -> PyTree:
@@ -110,9 +111,18 @@ def _normal_scores(draws: Draws) -> Draws:
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
-    flat = draws.reshape(-1, *draws.shape[2:])
+    # One number after another, its draws side by side in memory: several times as quick as all at once, and smaller.
+    flat = np.ascontiguousarray(draws.reshape(draws.shape[0] * draws.shape[1], -1).T)
+    count, scores = flat.shape[1], np.empty_like(flat)
     # Blom's offsets, as in the paper.
-    return ndtri((rankdata(flat, axis=0) - 0.375) / (len(flat) + 0.25)).reshape(draws.shape)
+    score = lambda ranks: ndtri((ranks - 0.375) / (count + 0.25))  # noqa: E731
+    if count < _FEW:
+        scores = score(rankdata(flat, axis=1))
+    else:
+        for row, into in zip(flat, scores, strict=True):
+            _, place, times = np.unique(row, return_inverse=True, return_counts=True)
+            into[:] = score(np.cumsum(times) - (times - 1) / 2)[place]  # equal draws share the mean of their ranks
+    return scores.T.reshape(draws.shape)
 
 
 def _rank_r_hat(draws: Draws) -> Any:

@@ -17,8 +17,9 @@ class Drift(eqx.Module):
 
     **Fields:** `slope`, in units of the quantity over those of time; `error`, the standard error of the slope if the
     residuals are independent (infinite for fewer than three records; records closer than the quantity's own
-    oscillation are correlated, and a whole number of them averages out faster than this says); `fluctuation`, the
-    root mean square of the residuals, in units of the quantity.
+    oscillation are correlated, and a whole number of them averages out faster than this says; with a thermostat the
+    quantity wanders, and the slope is far less certain than this says: compare runs of several keys); `fluctuation`,
+    the root mean square of the residuals, in units of the quantity.
     """
 
     slope: Float[Array, "*batch"]

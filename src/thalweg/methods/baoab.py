@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from thalweg.core.checks import traced
+from thalweg.core.errors import InputError
 from thalweg.methods.dynamics import AbstractDynamics, Motion, Setting, normal_like
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -40,6 +43,13 @@ class Baoab(AbstractDynamics):
   title={Rational construction of stochastic numerical methods for molecular sampling},
   author={Leimkuhler, Benedict and Matthews, Charles},
   journal={Applied Mathematics Research eXpress}, volume={2013}, pages={34--56}, year={2013}}"""
+
+    def __check_init__(self):
+        for value, name in ((self.temperature, "temperature"), (self.friction, "friction")):
+            if callable(value) or traced(value):
+                continue
+            if not (np.all(np.asarray(value) >= 0) and np.all(np.isfinite(value))):
+                raise InputError(f"simulate: the {name} of Baoab is {value}, but it must be finite and not negative.")
 
     def init(self, setting: Setting, x: PyTree, v: PyTree) -> None:
         return None

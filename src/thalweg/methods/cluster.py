@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -111,6 +112,7 @@ class Wolff(AbstractHostSampler):
         return Seen(state.x, state.value)
 
 
+@cache  # asked in every step
 def _kernels() -> Any:
     require("numba", extra="kernels", package="numba")
     from thalweg.methods import cluster_kernels

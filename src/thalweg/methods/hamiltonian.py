@@ -80,7 +80,7 @@ class Mala(AbstractTunedSampler):
         return self
 
     def init(self, energy, space, x, temperature, key) -> HamiltonianState:
-        return _begun(energy, x, self.step_size, None)
+        return _begun(energy, space, x, self.step_size, None)
 
     def step(self, energy, space, state: HamiltonianState, temperature, key) -> HamiltonianState:
         # Not BlackJAX's kernel: its noise is float64 wherever x64 is on, and it refuses a NaN without a word.
@@ -88,7 +88,7 @@ class Mala(AbstractTunedSampler):
         size, noise = state.tuning.steps.size, gaussian_like(key_noise, state.x)
         drifted = _pushed(state.x, state.force, size / temperature)
         x = jax.tree.map(lambda here, kick: here + jnp.sqrt(2 * size).astype(here.dtype) * kick, drifted, noise)
-        value, force = value_and_force(energy, x)
+        value, force = value_and_force(_within(energy, space, state.x), x)
         back = jax.tree.map(jnp.subtract, state.x, _pushed(x, force, size / temperature))
         # Logarithms of the two proposal densities; that of the step taken is known from its noise.
         forth = 0.5 * tree_dot(noise, noise)
@@ -135,12 +135,13 @@ class Hmc(AbstractTunedSampler):
         return self
 
     def init(self, energy, space, x, temperature, key) -> HamiltonianState:
-        return _begun(energy, x, self.step_size, _inverse_masses(self.inverse_mass, x))
+        return _begun(energy, space, x, self.step_size, _inverse_masses(self.inverse_mass, x))
 
     def step(self, energy, space, state: HamiltonianState, temperature, key) -> HamiltonianState:
         from blackjax.mcmc import hmc
 
-        begin, density = hmc.HMCState(*_scaled(state, temperature)), _density(energy, temperature)
+        begin = hmc.HMCState(*_scaled(state, temperature))
+        density = _density(_within(energy, space, state.x), temperature)
         size, inverse = _constants(state.tuning)
         after, info = hmc.build_kernel()(key, begin, density, size, inverse, self.leapfrogs)
         return _arrived(
@@ -185,7 +186,7 @@ class Nuts(AbstractTunedSampler):
         return self
 
     def init(self, energy, space, x, temperature, key) -> HamiltonianState:
-        return _begun(energy, x, self.step_size, _inverse_masses(self.inverse_mass, x))
+        return _begun(energy, space, x, self.step_size, _inverse_masses(self.inverse_mass, x))
 
     def step(self, energy, space, state: HamiltonianState, temperature, key) -> HamiltonianState:
         from blackjax.mcmc import hmc, nuts
@@ -194,7 +195,7 @@ class Nuts(AbstractTunedSampler):
         wide = jax.dtypes.canonicalize_dtype(jnp.float64)
         x, height, slope = _scaled(state, temperature)
         begin = hmc.HMCState(x, height.astype(wide), slope)
-        density = lambda x: _density(energy, temperature)(x).astype(wide)  # noqa: E731
+        density = lambda x: _density(_within(energy, space, state.x), temperature)(x).astype(wide)  # noqa: E731
         size, inverse = _constants(state.tuning)
         after, info = nuts.build_kernel()(key, begin, density, size, inverse, self.max_doublings)
         return _arrived(space, state, _unscaled(after, temperature), None, info.acceptance_rate, info.is_divergent)
@@ -212,10 +213,23 @@ def _constants(tuning: Tuning) -> tuple[Any, Any]:
     return tuning.steps.size, masses.inverse
 
 
+def _placed(space: AbstractSpace, held: PyTree, x: PyTree) -> PyTree:
+    """The member of the space that `x` stands for, with frozen coordinates as they are in `held`."""
+    if isinstance(space, Euclidean):
+        return x
+    free = free_step(space, held, jax.tree.map(jnp.ones_like, held))
+    return space.wrap(jax.tree.map(lambda here, new, old: jnp.where(here != 0, new, old), free, x, held))
+
+
+def _within(energy: Landscape, space: AbstractSpace, held: PyTree) -> Landscape:
+    """The energy of the member of the space: a frozen coordinate feels no force, and coasts without being seen."""
+    return energy if isinstance(space, Euclidean) else lambda x: energy(_placed(space, held, x))
+
+
 def _begun(
-    energy: Landscape, x: PyTree, size: Float[Array, ""], inverse: Float[Array, " n"] | None
+    energy: Landscape, space: AbstractSpace, x: PyTree, size: Float[Array, ""], inverse: Float[Array, " n"] | None
 ) -> HamiltonianState:
-    value, force = value_and_force(energy, x)
+    value, force = value_and_force(_within(energy, space, x), x)
     tuning = Tuning(begin_steps(size, value.dtype), None if inverse is None else begin_masses(inverse))
     return HamiltonianState(x, value, jnp.ones_like(value), tuning, jnp.asarray(0, jnp.int32), force)
 
@@ -257,9 +271,7 @@ def _arrived(space, before: HamiltonianState, after: tuple, moved, accepted, div
     if moved is not None:
         after = _chosen(moved, after, (before.x, before.value, before.force))
     x, value, force = after
-    if not isinstance(space, Euclidean):
-        free = free_step(space, x, jax.tree.map(jnp.ones_like, x))
-        x = space.wrap(jax.tree.map(lambda here, new, old: jnp.where(here != 0, new, old), free, x, before.x))
+    x = _placed(space, before.x, x)
     counts = before.counts + diverged.astype(jnp.int32)
     return HamiltonianState(x, value, accepted.astype(value.dtype), before.tuning, counts, force)
 

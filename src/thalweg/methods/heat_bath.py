@@ -37,7 +37,7 @@ class HeatBath(AbstractSampler):
 
     **Arguments:** `colours`, whole numbers from zero with the structure of `x` (or over the raveled `x`): signs of the
     same number must not see each other; by default they are found from the second derivatives. `rule`, `heat_bath`
-    (a sign forgets its past) or `metropolis` (a sign flips with probability `min(1, exp(-dE/T))`).
+    (a sign forgets its past) or `metropolis` (a sign flips with probability `min(1, exp(-dE/T))`, and 1/2 if dE = 0).
 
     **Source:** Geman & Geman, IEEE Trans. Pattern Anal. Mach. Intell. 6, 721 (1984).
     """
@@ -118,7 +118,10 @@ def turned(
     """Where each sign would go in its local field, given a uniform number in [0, 1), and how likely it was to flip."""
     lost = -2 * x * field / temperature  # minus the energy that a flip costs, over T
     if rule == "metropolis":
-        return jnp.where(metropolis_accepts(uniform, lost), -x, x), jnp.minimum(jnp.exp(lost), 1)
+        # A flip that costs nothing is taken every other time: if always, such signs would alternate in step for ever.
+        free = lost == 0
+        flips = metropolis_accepts(uniform, lost) & ~(free & (uniform >= 0.5))
+        return jnp.where(flips, -x, x), jnp.where(free, 0.5, jnp.minimum(jnp.exp(lost), 1)).astype(x.dtype)
     up = jax.nn.sigmoid(2 * field / temperature)
     # NaN goes on as NaN, so that it is seen.
     return jnp.where(jnp.isnan(up), up, jnp.where(uniform < up, jnp.ones_like(x), -jnp.ones_like(x))), jnp.where(

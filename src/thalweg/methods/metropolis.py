@@ -104,10 +104,11 @@ def proposal(
         return space.shift(x, unravel(jnp.zeros_like(flat).at[which].set(-2 * flat[which]))), jnp.array(True)
     noise = gaussian_like(key, x)
     step = free_step(space, x, jax.tree.map(lambda leaf: scale.astype(leaf.dtype) * leaf, noise))
-    if isinstance(inner := innermost(space), Box):
-        # A step over the wall is refused: stopping at the wall would heap up weight there.
+    if isinstance(innermost(space), Box):
+        # A step over the wall is refused: stopping at the wall would heap up weight there. A coordinate that is
+        # frozen beyond it stays there, and must not refuse every step.
         beyond = jax.tree.map(jnp.add, x, step)
-        x_new = inner.wrap(beyond)
+        x_new = space.wrap(beyond)
         return x_new, tree_equal(beyond, x_new)
     return space.shift(x, step), jnp.array(True)
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from thalweg.core.solution import Outcome
 from thalweg.core.space import AbstractSpace
 from thalweg.methods.sampler import AbstractTunedSampler
+from thalweg.methods.schedule import AbstractSchedule
 from thalweg.methods.trace import Trace
 
 
@@ -154,7 +155,14 @@ def begun_on_host(recipe: Recipe, x: PyTree, key: Key[Array, ""]) -> Sampling:
 
 
 def _degrees(recipe: Recipe, step: int) -> float:
-    return float(recipe.temperature(jnp.asarray(step, jnp.int32)))
+    schedule, step_at = recipe.temperature, jnp.asarray(step, jnp.int32)
+    # Our own schedules are compiled, which is several times as quick; anyone's function may ask for a known step.
+    return float(_told(schedule, step_at) if isinstance(schedule, AbstractSchedule) else schedule(step_at))
+
+
+@eqx.filter_jit
+def _told(schedule: AbstractSchedule, step: Int[Array, ""]) -> Float[Array, ""]:
+    return schedule(step)
 
 
 def advance_on_host(recipe: Recipe, constant: float | None, walk: Sampling) -> Sampling:
@@ -170,6 +178,9 @@ def advance_on_host(recipe: Recipe, constant: float | None, walk: Sampling) -> S
     if since > 0 and since % recipe.trace.every == 0:
         slot = since // recipe.trace.every - 1
         jax.tree.map(lambda kept, new: kept.__setitem__(slot, new), walk.records, recipe.trace.observe(seen))
+    if state is walk.state and isinstance(walk.step, np.ndarray):
+        walk.step[...] += 1  # all was done in place: a new module in each step would cost more than a small kernel
+        return walk
     return Sampling(state, walk.keys, walk.step + 1, walk.best, walk.lowest, walk.accepted, walk.records)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -74,6 +75,11 @@ def _share(step: Int[Array, ""], steps: Int[Array, ""], like: Float[Array, ""]) 
 
 def _warm(*temperatures: Float[Array, ""]) -> None:
     for temperature in temperatures:
+        if jnp.shape(temperature) != ():
+            raise InputError(
+                f"sample: a temperature has the shape {jnp.shape(temperature)}, but all chains have one: pass a number "
+                "or a schedule, and vmap over several."
+            )
         positive(temperature, "a temperature", "sample")
         if not traced(temperature) and not np.isfinite(np.asarray(temperature)):
             raise InputError(f"sample: a temperature is {temperature}, but it must be finite.")
@@ -82,3 +88,21 @@ def _warm(*temperatures: Float[Array, ""]) -> None:
 def _long(steps: Int[Array, ""]) -> None:
     if not traced(steps) and int(steps) < 1:
         raise InputError(f"sample: a schedule over {int(steps)} steps is none: give a positive number of steps.")
+
+
+def check_warm(schedule: Callable[[Int[Array, ""]], Float[Array, ""]], steps: int) -> None:
+    """Refuse a schedule of somebody's own that is not positive at its start, middle or end.
+
+    A negative temperature would otherwise sample `exp(+E/|T|)` without a word.
+
+    **Raises:** `InputError` naming the step.
+    """
+    if isinstance(schedule, Constant | Linear | Geometric):
+        return
+    for step in sorted({0, steps // 2, max(steps - 1, 0)}):
+        temperature = schedule(jnp.asarray(step, jnp.int32))
+        if not traced(temperature) and not (np.shape(temperature) == () and 0 < float(temperature) < np.inf):
+            raise InputError(
+                f"sample: the schedule's temperature at step {step} is {temperature}, but it must be one positive, "
+                "finite number: mend the schedule."
+            )

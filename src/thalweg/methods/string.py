@@ -23,8 +23,8 @@ class String(AbstractBand):
 
     **Arguments:** `settle`, the steps before the highest image begins to climb; `descent`, what moves the images.
 
-    **Source:** E, Ren & Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007); climbing: Ren & Vanden-Eijnden, J. Chem. Phys.
-    138, 134105 (2013).
+    **Source:** E, Ren & Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007); climbing: Ren & Vanden-Eijnden, J. Chem.
+    Phys. 138, 134105 (2013).
     """
 
     settle: int = 50

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from thalweg.core.checks import positive, traced
@@ -68,7 +69,11 @@ class Tempering(AbstractTunedSampler):
             raise InputError("sample: Tempering wants a sampler such as HeatBath() to temper: pass one.")
         if jnp.ndim(self.ladder) != 1 or jnp.size(self.ladder) < 2:
             raise InputError("sample: a ladder needs at least two rungs in one row: see geometric_ladder.")
-        if not traced(self.ladder) and not bool((self.ladder[0] > 0) & (jnp.diff(self.ladder) > 0).all()):
+        if traced(self.ladder):
+            return
+        # By NumPy: inside a transformation JAX would trace the question.
+        rungs = np.asarray(self.ladder)
+        if not (rungs[0] > 0 and (np.diff(rungs) > 0).all()):
             raise InputError("sample: the rungs of a ladder must be positive and increase: see geometric_ladder.")
 
     def ready(self, energy: Landscape, space: AbstractSpace, x: PyTree) -> Tempering:
@@ -103,10 +108,13 @@ class Tempering(AbstractTunedSampler):
         return _coldest(counts, _exchanged(replicas, source), outbound, inbound, 1 - state.parity)
 
     def tune(self, state: TemperingState, step: Int[Array, ""], warmup: int) -> TemperingState:
-        if not isinstance(self.method, AbstractTunedSampler):
-            return state
-        tune = self.method.tune
-        replicas = jax.vmap(lambda one: tune(one, step, warmup))(state.replicas)
+        replicas = state.replicas
+        if isinstance(self.method, AbstractTunedSampler):
+            tune = self.method.tune
+            replicas = jax.vmap(lambda one: tune(one, step, warmup))(replicas)
+        # The verb sets only the counts of the exchanges to zero.
+        zeroed = jax.tree.map(lambda count: jnp.where(step <= warmup, jnp.zeros_like(count), count), replicas.counts)
+        replicas = eqx.tree_at(lambda s: s.counts, replicas, zeroed, is_leaf=lambda leaf: leaf is None)
         return eqx.tree_at(lambda s: s.replicas, state, replicas)
 
     def counted(self, state: TemperingState, steps: Int[Array, ""]) -> dict[str, Array]:

@@ -186,6 +186,10 @@ def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, bytearray], dict[str, str]]:
+    """The raw arrays of a file by name, and its metadata, once its hash is checked.
+
+    **Raises:** `InputError` for a file that is missing, damaged or of another kind.
+    """
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -208,6 +212,7 @@ def read_tensors(path: Path) -> tuple[dict[str, bytearray], dict[str, str]]:
 
 
 def damaged(path: Path, reason: str) -> InputError:
+    """The error that says what is wrong with a file, and what to do."""
     return InputError(f"{path} is damaged ({reason}): restore it from a copy, or delete it to start afresh.")
 
 

@@ -30,9 +30,14 @@ def check_like(found: PyTree, x: PyTree, what: str) -> None:
 
 
 def equal(a: PyTree, b: PyTree) -> bool:
-    """Whether two pytrees hold the same numbers."""
+    """Whether two pytrees hold the same numbers; random keys are compared by their words."""
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(left, right) for left, right in pairs)
+    return all(np.array_equal(_words(left), _words(right)) for left, right in pairs)
+
+
+def _words(leaf: Any) -> Any:
+    key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if key else leaf
 
 
 def size(x: PyTree) -> float:

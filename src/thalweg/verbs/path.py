@@ -175,9 +175,8 @@ def find_path(
     end = drive(eqx.Partial(step, *arguments), start, max_steps, judge=judge, host=host, hooks=hooks)
     walk: BandState = end.state
     whole = whole_chain((a, b), walk.state.x)
-    found: tuple[Pass, ...] = ()
-    if int(end.outcome) in (Outcome.DONE.code, Outcome.STEPS.code):
-        found = passes(energy, space, whole, walk.values)
+    worthwhile = int(end.outcome) in (Outcome.DONE.code, Outcome.STEPS.code)
+    found = passes(energy, space, whole, walk.values) if worthwhile else ()
     path = _path(space, whole, walk, end, found, chain_of(energy, space, a, b, found), pushes)
     return _concluded(path, end, hooks, throw)
 

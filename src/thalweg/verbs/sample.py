@@ -16,7 +16,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
 from thalweg.core.refresh import refreshing
 from thalweg.core.solution import Outcome, Solution
-from thalweg.core.space import AbstractSpace, Euclidean
+from thalweg.core.space import AbstractSpace, Euclidean, Signs
 from thalweg.methods.drive import Walk, drive
 from thalweg.methods.registry import named
 from thalweg.methods.sampler import AbstractHostSampler, AbstractSampler
@@ -32,7 +32,7 @@ from thalweg.methods.sampling import (
     judge,
     judge_on_host,
 )
-from thalweg.methods.schedule import AbstractSchedule, Constant
+from thalweg.methods.schedule import AbstractSchedule, Constant, check_warm
 from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
 
@@ -86,9 +86,12 @@ def sample(
     """
     space = Euclidean() if space is None else space
     chosen: Any = named("sample", method) if isinstance(method, str) else method
-    x, one = _checked(energy, x0, chosen, space, chains, throw)
+    x, one = _checked(energy, x0, chosen, space, chains)
+    if throw and traced(x, energy, key, chosen, space, temperature):
+        raise InputError("sample: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
     _counts(key, steps, warmup)
     schedule: Any = temperature if callable(temperature) else Constant(temperature)
+    check_warm(schedule, steps)
     if isinstance(chosen, AbstractSampler):
         chosen = chosen.ready(cast(Landscape, energy), space, one)
     recipe = Recipe(chosen, energy, space, schedule, Trace(everything) if trace is None else trace, warmup, steps)
@@ -150,11 +153,11 @@ def _mixing(records: PyTree) -> dict[str, Any]:
     return {"ess": sizes, "r_hat": ratios, "ess_min": least, "r_hat_max": most}
 
 
-def _checked(energy, x0: PyTree, method: Any, space: AbstractSpace, chains: int | None, throw: bool):
+def _checked(energy, x0: PyTree, method: Any, space: AbstractSpace, chains: int | None):
     """The start of all chains with their leading axis, and that of one."""
     if not isinstance(method, AbstractSampler | AbstractHostSampler):
         raise InputError(f"sample: {type(method).__name__} is no sampler: pass one such as Metropolis(), or its name.")
-    if chains is not None and chains < 1:
+    if chains is not None and (not isinstance(chains, int | np.integer) or chains < 1):
         raise InputError(
             f"sample: {chains} chains cannot walk: give at least one, or None if x0 has an axis of chains."
         )
@@ -168,14 +171,17 @@ def _checked(energy, x0: PyTree, method: Any, space: AbstractSpace, chains: int 
         one = x
         x = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (chains, *leaf.shape)), x)
     fits(space, one, "sample")
-    _refuse_strangers(energy, one, method)
-    if throw and traced(x, energy):
-        raise InputError("sample: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
+    _refuse_strangers(energy, one, method, space)
     return jax.vmap(space.wrap)(x), space.wrap(one)
 
 
-def _refuse_strangers(energy: Any, one: PyTree, method: Any) -> None:
+def _refuse_strangers(energy: Any, one: PyTree, method: Any, space: AbstractSpace) -> None:
     if isinstance(method, AbstractHostSampler):
+        if not isinstance(space, Euclidean | Signs):
+            raise InputError(
+                f"sample: {type(method).__name__} runs on the host and knows no {type(space).__name__}: leave the "
+                "space out, or choose a method such as HeatBath() or Metropolis()."
+            )
         return
     if isinstance(energy, AbstractHostField):
         raise InputError(

@@ -120,7 +120,9 @@ def simulate(
     """
     space = Euclidean() if space is None else space
     method = _chosen(method, key)
-    x, v = _checked(energy, x0, v0, space, dt, steps, throw)
+    x, v = _checked(energy, x0, v0, space, dt, steps)
+    if throw and traced(x, v, energy, dt, steps, mass, method, space, key):
+        raise InputError("simulate: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
     setting = _setting(space, mass, dt, x)
     host = isinstance(energy, AbstractHostField)
     lists, rest = split(energy, x, "simulate")
@@ -181,10 +183,13 @@ def _chosen(method: AbstractDynamics | str | None, key: Key[Array, ""] | None) -
         raise InputError(f"simulate: method is a {type(chosen).__name__}: pass Verlet(), Baoab(...) or a name.")
     if chosen.random and key is None:
         raise InputError(f"simulate: {type(chosen).__name__} draws random numbers: pass key=jax.random.key(seed).")
+    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+    if chosen.random and not is_key:
+        raise InputError("simulate: key must be one random key: pass jax.random.key(0), say.")
     return chosen
 
 
-def _checked(energy: Any, x0: Any, v0: Any, space: AbstractSpace, dt: Any, steps: Any, throw: bool) -> tuple[Any, Any]:
+def _checked(energy: Any, x0: Any, v0: Any, space: AbstractSpace, dt: Any, steps: Any) -> tuple[Any, Any]:
     walls = innermost(space)
     if isinstance(walls, Signs):
         raise InputError("simulate: signs have no velocity: use sample to walk on them.")
@@ -201,10 +206,10 @@ def _checked(energy: Any, x0: Any, v0: Any, space: AbstractSpace, dt: Any, steps
     if jax.tree.structure(x) != jax.tree.structure(v) or shapes[0] != shapes[1]:
         raise InputError(f"simulate: v0 is {shapes[1]}, but x0 is {shapes[0]}: give each coordinate a velocity.")
     positive(dt, "dt", "simulate")
-    if not traced(steps) and steps < 0:
-        raise InputError(f"simulate: steps is {steps}, but it must not be negative.")
-    if throw and traced(x, v, energy, dt):
-        raise InputError("simulate: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
+    if not traced(dt) and not np.isfinite(dt):
+        raise InputError(f"simulate: dt is {dt}, but it must be finite.")
+    if not traced(steps) and not (jnp.issubdtype(jnp.result_type(steps), jnp.integer) and steps >= 0):
+        raise InputError(f"simulate: steps is {steps}, but it must be a whole number that is not negative.")
     return _placed(space, x, v)
 
 
