@@ -35,8 +35,9 @@ slow = pytest.mark.slow
         pytest.param(lambda: Tempering(Mala(), geometric_ladder(1.0, 3.0, 3)), marks=slow, id="tempering"),
     ],
 )
-def test_our_samplers_keep_their_promises(method):
-    check_sampler(method() if callable(method) else method)
+def test_our_samplers_keep_their_promises(method: Any):
+    made: Any = method() if callable(method) else method
+    check_sampler(made)
 
 
 @pytest.mark.parametrize("method", ["heat_bath", pytest.param("metropolis", marks=slow)])
@@ -45,8 +46,9 @@ def test_our_samplers_of_signs_keep_their_promises(method):
 
 
 @pytest.mark.parametrize("method", [pytest.param("verlet", marks=slow), lambda: Baoab(1.0, 1.0)])
-def test_our_dynamics_keep_their_promises(method):
-    check_dynamics(method() if callable(method) else method)
+def test_our_dynamics_keep_their_promises(method: Any):
+    made: Any = method() if callable(method) else method
+    check_dynamics(made)
 
 
 # Broken promises
@@ -133,7 +135,7 @@ class Swinging(AbstractDynamics):
     random: ClassVar[bool] = False
     bibtex: ClassVar[str] = "@misc{swinging}"
 
-    def _share(self, name, wrong, right):
+    def _share(self, name, wrong, right) -> Any:
         return jnp.where(self.fault == DYNAMICS_FAULTS.index(name), wrong, right)
 
     def init(self, setting, x, v):

@@ -17,6 +17,7 @@ Draws = Float[np.ndarray, "draws chains *rest"]
 
 _FEWEST = 4  # a split chain then still has two draws, the fewest that have a variance
 _TAILS = (0.05, 0.95)
+_BLOCK = 2**21  # draws, times chains, times numbers that are transformed together: some 100 MB
 _FEW = 256  # draws, below which a loop over numbers costs more than it saves
 
 
@@ -153,10 +154,45 @@ def _tail_size(draws: Draws) -> Any:
 
 
 def _size(draws: Draws) -> Any:
-    from arviz_stats.base.array import array_stats
+    halves = _split(draws)
+    flat = halves.reshape(*halves.shape[:2], -1)
+    # In blocks of columns: the transform takes several times the memory of the draws.
+    width = max(1, _BLOCK // (flat.shape[0] * flat.shape[1]))
+    blocks = [_sizes(flat[:, :, first : first + width]) for first in range(0, flat.shape[2], width)]
+    return np.concatenate([np.empty(0), *blocks]).reshape(draws.shape[2:])[()]
 
+
+def _sizes(draws: Float[np.ndarray, "draws chains k"]) -> Float[np.ndarray, " k"]:
+    """The effective sizes of many numbers at once, by Geyer's initial monotone sequence of pairs of correlations."""
+    count, chains, _ = draws.shape
     still = np.ptp(draws, axis=(0, 1)) == 0
-    # To unit variance, because the library takes draws that differ by less than 1e-15 for constants.
     scaled = (draws - draws.mean(axis=(0, 1))) / np.where(still, 1.0, draws.std(axis=(0, 1)))
-    sizes = array_stats.ess(scaled, chain_axis=1, draw_axis=0, method="mean")
-    return np.where(still, np.nan, sizes)[()]
+    covariance = _mean_autocovariance(scaled)
+    within = covariance[0] * count / (count - 1)
+    between = scaled.mean(axis=0).var(axis=0, ddof=1) if chains > 1 else 0.0
+    whole = np.where(still, 1.0, covariance[0] + between)
+    last = max(0, (count - 3) // 2)  # the last pair that the sequence may reach
+    correlation = 1.0 - (within - covariance[: 2 * last + 2]) / whole
+    correlation[0] = 1.0
+    pairs = correlation[0::2] + correlation[1::2]
+    end = np.where((pairs <= 0).any(axis=0), np.argmax(pairs <= 0, axis=0), last)
+    # Pairs before the end count in full, as a falling sequence; of the pair at the end its first part, once.
+    falling = np.minimum.accumulate(pairs, axis=0) * (np.arange(last + 1)[:, None] < end)
+    first = np.take_along_axis(correlation[0::2], end[None], axis=0)[0]
+    at_end = np.take_along_axis(pairs, end[None], axis=0)[0]
+    time = -1.0 + 2.0 * falling.sum(axis=0) + np.where((first > 0) | (at_end >= 0), first, 0.0)
+    # Chains that swing to and fro may be worth more than their number, but not without bound.
+    sizes = count * chains / np.maximum(time, 1 / np.log10(count * chains))
+    return np.where(still, np.nan, sizes)
+
+
+def _mean_autocovariance(draws: Float[np.ndarray, "draws chains k"]) -> Float[np.ndarray, "draws k"]:
+    """The autocovariance at every lag, over the draws of a chain (not over those that a lag leaves), mean of chains."""
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    count = len(draws)
+    room = next_fast_len(2 * count, real=True)
+    spectrum: Any = rfft(draws - draws.mean(axis=0), room, axis=0)
+    power: Any = (spectrum.real**2 + spectrum.imag**2).mean(axis=1)
+    covariance: Any = irfft(power, room, axis=0)
+    return covariance[:count] / count

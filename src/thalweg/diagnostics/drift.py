@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -15,11 +16,11 @@ from thalweg.core.errors import InputError
 class Drift(eqx.Module):
     """A straight line through a quantity over time, by least squares.
 
-    **Fields:** `slope`, in units of the quantity over those of time; `error`, the standard error of the slope if the
-    residuals are independent (infinite for fewer than three records; records closer than the quantity's own
-    oscillation are correlated, and a whole number of them averages out faster than this says; with a thermostat the
-    quantity wanders, and the slope is far less certain than this says: compare runs of several keys); `fluctuation`,
-    the root mean square of the residuals, in units of the quantity.
+    **Fields:** `slope`, in units of the quantity over those of time; `error`, its standard error (infinite for fewer
+    than three records), from residuals that are taken as independent (records closer than the quantity's own
+    oscillation are correlated, and a whole number of them averages out faster than this says), and in `simulate` with
+    a thermostat, where the quantity wanders, from its changes over 32 stretches of the run, which errs on the large
+    side; `fluctuation`, the root mean square of the residuals, in units of the quantity.
     """
 
     slope: Float[Array, "*batch"]
@@ -52,11 +53,38 @@ def drift(energies: Float[Array, " n"], times: Float[Array, " n"]) -> Drift:
     return _line(slope, jnp.sum((height - slope * clock) ** 2), spread, jnp.asarray(energies.shape[0]))
 
 
-class Running(eqx.Module):
-    """The least-squares line through all that was seen so far, at equal distances in time, in six numbers.
+class Wandering(eqx.Module):
+    """How far a random walk goes in stretches of `length` records: their `count`, `mean` change, sum of `squares`."""
 
-    **Fields:** `count` of what was seen; the `first` value; the `last`, the `mean` and the `slope` per record, relative
-    to it; `residual`, the sum of squares around the line.
+    length: Int[Array, ""]
+    last: Float[Array, ""]
+    count: Int[Array, ""]
+    mean: Float[Array, ""]
+    squares: Float[Array, ""]
+
+    def saw(self, value: Float[Array, ""], records: Int[Array, ""]) -> Wandering:
+        """The same after one more value, the `records`-th after the first."""
+        count = self.count + 1
+        change = value - self.last
+        mean = self.mean + (change - self.mean) / count.astype(change.dtype)
+        squares = self.squares + (change - self.mean) * (change - mean)
+        new = Wandering(self.length, value, count, mean, squares)
+        return jax.tree.map(lambda after, before: jnp.where(records % self.length == 0, after, before), new, self)
+
+    @property
+    def error(self) -> Float[Array, ""]:
+        """The standard error of a least-squares slope per record, 6/5 of the variance of the mean change per record."""
+        known, n = self.count > 2, self.count.astype(self.mean.dtype)
+        variance = self.squares / jnp.where(known, n - 1, 1) / jnp.where(known, n, 1)
+        error = jnp.sqrt(1.2 * variance) / self.length.astype(n.dtype)
+        return jnp.where(known, error, jnp.asarray(np.inf, n.dtype))
+
+
+class Running(eqx.Module):
+    """The least-squares line through all that was seen so far, at equal distances in time, in a few numbers.
+
+    **Fields:** `count` of what was seen; the `first` value; the `mean` and the `slope` per record, relative to it;
+    `residual`, the sum of squares around the line; the `wandering` of a quantity that is a random walk.
 
     **Source:** Brown, Durbin & Evans, J. R. Stat. Soc. B 37, 149 (1975): the residual sum of squares grows by the
     squares of recursive residuals, so that nothing cancels.
@@ -67,6 +95,7 @@ class Running(eqx.Module):
     mean: Float[Array, ""]
     slope: Float[Array, ""]
     residual: Float[Array, ""]
+    wandering: Wandering | None = None
 
     def saw(self, value: Float[Array, ""]) -> Running:
         """The line after one more value."""
@@ -78,20 +107,23 @@ class Running(eqx.Module):
         surprise = height - self.mean - self.slope * n / 2
         slope = self.slope + surprise * 6 / (n * (n + 1))
         residual = self.residual + surprise**2 * ((n - 1) / n * jnp.maximum(n - 2, 0) / (n + 1))
-        return Running(count, self.first, self.mean + (height - self.mean) / n, slope, residual)
+        wandering = None if self.wandering is None else self.wandering.saw(height, self.count)
+        return Running(count, self.first, self.mean + (height - self.mean) / n, slope, residual, wandering)
 
     def drift(self, dt: Any) -> Drift:
         """The drift, for records `dt` apart."""
         n = self.count.astype(self.first.dtype)
         per_record = _line(self.slope, self.residual, n * (n**2 - 1) / 12, self.count)
         dt = jnp.asarray(dt).astype(self.first.dtype)
-        return Drift(per_record.slope / dt, per_record.error / dt, per_record.fluctuation)
+        error = per_record.error if self.wandering is None else self.wandering.error
+        return Drift(per_record.slope / dt, error / dt, per_record.fluctuation)
 
 
-def running(value: Float[Array, ""]) -> Running:
-    """The line through one value."""
-    zero = jnp.zeros_like(value)
-    return Running(jnp.ones((), jnp.int32), value, zero, zero, zero)
+def running(value: Float[Array, ""], stretch: Int[Array, ""] | None = None) -> Running:
+    """The line through one value; with a `stretch`, a number of records, through the first of a random walk."""
+    zero, none = jnp.zeros_like(value), jnp.zeros((), jnp.int32)
+    wandering = None if stretch is None else Wandering(stretch, zero, none, zero, zero)
+    return Running(none + 1, value, zero, zero, zero, wandering)
 
 
 def _line(slope: Array, residual: Array, spread: Array, count: Array) -> Drift:

@@ -27,7 +27,7 @@ def digits() -> tuple[Classified, Classified]:
     """
     from sklearn.datasets import load_digits
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.default_rng(0).permutation(len(labels))
     x, y = (pixels[order] / 16.0).reshape(-1, 8, 8), labels[order]
     return Classified(x[:1397], y[:1397], 0.0, 1.0), Classified(x[1397:], y[1397:], 0.0, 1.0)

@@ -128,13 +128,18 @@ def simulate(
     lists, rest = split(energy, x, "simulate")
     budget: Any = steps  # inside a transformation it may be an array
     begun: Any = _begun_on_host if host else _begun
-    state: Simulating = begun(method, setting, rest, lists, x, v, key if method.random else None)
+    state: Simulating = begun(method, setting, rest, lists, x, v, *_noise(method, key, budget))
     advance: Any = eqx.Partial(_advance_on_host if host else _advance, method, setting, rest)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     end = drive(advance, state, budget, judge=_judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest))
     # The budget of steps is the aim of a simulation, not its failure.
     end = end._replace(outcome=jnp.where(end.outcome == Outcome.STEPS.code, Outcome.DONE.code, end.outcome))
     return concluded(_solution(setting, end), end, "simulate", hooks, throw)
+
+
+def _noise(method: AbstractDynamics, key: Any, steps: Any) -> tuple[Any, Any]:
+    """The key of a random method, and the stretch of steps over which the random walk of its energy is judged."""
+    return (key, jnp.maximum(jnp.asarray(steps, jnp.int32) // 32, 1)) if method.random else (None, None)
 
 
 def _solution(setting: Setting, end: Walk) -> Solution:
@@ -226,28 +231,31 @@ def _setting(space: AbstractSpace, mass: PyTree, dt: Any, x: PyTree) -> Setting:
 
 
 @eqx.filter_jit
-def _begun(method: AbstractDynamics, setting: Setting, rest: Any, lists: Lists | None, x: Any, v: Any, key: Any):
+def _begun(
+    method: AbstractDynamics, setting: Setting, rest: Any, lists: Lists | None, x: Any, v: Any, key: Any, stretch
+):
     energy = rest if lists is None else eqx.combine(lists.parts, rest)
     check_scalar(energy, x, "simulate")  # while tracing, so that it costs nothing in later calls
-    return _first(method, setting, lists, x, v, key, *look(energy, setting.space, x))
+    return _first(method, setting, lists, x, v, key, stretch, *look(energy, setting.space, x))
 
 
-def _begun_on_host(method: Any, setting: Setting, field: AbstractHostField, lists: None, x: Any, v: Any, key: Any):
-    return _initial(method, setting, x, v, key, *look(field, Euclidean(), x))
+def _begun_on_host(method: Any, setting: Setting, field: AbstractHostField, lists: None, x, v, key, stretch):
+    return _initial(method, setting, x, v, key, stretch, *look(field, Euclidean(), x))
 
 
 @eqx.filter_jit
-def _initial(method: AbstractDynamics, setting: Setting, x: Any, v: Any, key: Any, value: Array, push: Any):
-    return _first(method, setting, None, x, v, key, value, setting.space.project(x, push))
+def _initial(method: AbstractDynamics, setting: Setting, x: Any, v: Any, key: Any, stretch, value: Array, push: Any):
+    return _first(method, setting, None, x, v, key, stretch, value, setting.space.project(x, push))
 
 
 def _first(
-    method: AbstractDynamics, setting: Setting, lists: Lists | None, x: Any, v: Any, key: Any, value: Array, push: Any
+    method: AbstractDynamics, setting: Setting, lists: Lists | None, x, v, key: Any, stretch, value: Array, push: Any
 ) -> Simulating:
     kinetic = setting.kinetic(v)
     zero = jnp.zeros((), jnp.result_type(value, kinetic))
     motion = Motion(x, v, value, push, zero, zero, jnp.zeros((), jnp.int32), key, method.init(setting, x, v))
-    return Simulating(motion, kinetic, jnp.zeros_like(setting.dt), running(value + kinetic - zero), kinetic, lists)
+    line = running(value + kinetic - zero, stretch)
+    return Simulating(motion, kinetic, jnp.zeros_like(setting.dt), line, kinetic, lists)
 
 
 def _advance(method: AbstractDynamics, setting: Setting, rest: Any, walk: Simulating) -> Simulating:
