@@ -17,10 +17,9 @@ import jax.numpy as jnp
 from _machine import described, write_result
 from jaxtyping import Array, Float, PyTree
 
-from thalweg import AbstractEnergy
+from thalweg import AbstractEnergy, sample
 from thalweg.diagnostics.convergence import effective_sample_size, r_hat
 from thalweg.methods.hamiltonian import Hmc, Mala, Nuts
-from thalweg.verbs.sample import sample
 
 CHAINS, REPEATS = 4, 5
 

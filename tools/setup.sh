@@ -36,7 +36,8 @@ elif [ -n "${PYTHON:-}" ]; then
 fi
 
 echo "setup: installing requirements.lock into $env"
-if uv --version >/dev/null 2>&1 && uv pip install --quiet --python "$env/bin/python" --require-hashes -r requirements.lock; then
+# Compiled once here, or every process would compile some thousand modules anew: seconds for each, minutes for the tests.
+if uv --version >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python "$env/bin/python" --require-hashes -r requirements.lock; then
   uv pip install --quiet --python "$env/bin/python" --no-deps --no-build-isolation --editable .
 else
   "$env/bin/python" -m pip --version >/dev/null 2>&1 || "$env/bin/python" -m ensurepip >/dev/null

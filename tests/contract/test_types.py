@@ -82,6 +82,7 @@ def test_the_signatures_of_core_and_verbs_hold_at_run_time():
     walked(VERBS)
 
 
+@pytest.mark.slow
 def test_the_signatures_of_the_other_verbs_hold_at_run_time():
     walked(WALKS)
 

@@ -136,6 +136,7 @@ def layers(*widths: int, fill: float):
     return {f"w{place}": fill * jnp.ones(shape) for place, shape in enumerate(pairs)}
 
 
+@pytest.mark.slow
 def test_two_vector_layers_leave_collapse_by_a_pitchfork_with_zero_modes(x64):
     bounds = (0.1, 2.5)
     collapsed = follow_branch(Decayed, layers(1, 2, 1, fill=0.0), 2.0, bounds=bounds)

@@ -138,6 +138,7 @@ def test_frozen_coordinates_have_no_modes(x64):
     assert int(index(Quadratic(matrix), jnp.zeros(5), space=Frozen(free)).negative) == int(np.sum(exact < 0))
 
 
+@pytest.mark.slow
 def test_a_host_field_has_modes_too(x64):
     matrix = rotated([-1.0, -0.5, 3.0, 8.0])
     for dense in (True, False):

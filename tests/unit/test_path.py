@@ -80,6 +80,7 @@ class Twins:
         return jnp.mean((out - jnp.cos(3 * inputs)) ** 2) + 1e-2 * decay
 
 
+@pytest.mark.slow
 def test_two_minima_of_a_net_are_joined(x64):
     net = Twins()
     weights = {"w": jnp.array([2.0, -1.0]), "b": jnp.array([-1.0, 0.5]), "v": jnp.array([-1.0, 0.8])}

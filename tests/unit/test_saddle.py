@@ -65,6 +65,7 @@ def icosahedron():
     return 1.08 * np.vstack([np.zeros(3), around / np.linalg.norm(around[0])])
 
 
+@pytest.mark.slow
 def test_thirteen_points_leave_the_icosahedron(x64):
     bottom, heights = relax(LennardJones(), jnp.asarray(icosahedron()), tol=1e-8).value, []
     for key in jax.random.split(jax.random.key(3), 24):
@@ -90,7 +91,7 @@ class Net:
         return jnp.mean((out - jnp.sin(3 * inputs)) ** 2) + 1e-2 * decay
 
 
-@pytest.mark.parametrize("dense", [0, 128])
+@pytest.mark.parametrize("dense", [pytest.param(0, marks=pytest.mark.slow), 128])
 def test_the_weights_of_a_net_have_saddles(dense, x64):
     weights = {"w": jnp.array([1.0, 0.8]), "b": jnp.array([0.1, -0.1]), "v": jnp.array([0.7, 0.6])}
     net = Net()

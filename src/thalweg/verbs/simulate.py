@@ -126,15 +126,19 @@ def simulate(
     setting = _setting(space, mass, dt, x)
     host = isinstance(energy, AbstractHostField)
     lists, rest = split(energy, x, "simulate")
+    chosen: Any = (_begun_on_host, _advance_on_host) if host else (_begun, _advance)
+    begun, step = chosen
     budget: Any = steps  # inside a transformation it may be an array
-    begun: Any = _begun_on_host if host else _begun
     state: Simulating = begun(method, setting, rest, lists, x, v, *_noise(method, key, budget))
-    advance: Any = eqx.Partial(_advance_on_host if host else _advance, method, setting, rest)
+    advance: Any = eqx.Partial(step, method, setting, rest)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
-    end = drive(advance, state, budget, judge=_judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest))
-    # The budget of steps is the aim of a simulation, not its failure.
-    end = end._replace(outcome=jnp.where(end.outcome == Outcome.STEPS.code, Outcome.DONE.code, end.outcome))
+    end = _aimed(drive(advance, state, budget, judge=_judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest)))
     return concluded(_solution(setting, end), end, "simulate", hooks, throw)
+
+
+def _aimed(end: Walk) -> Walk:
+    """The budget of steps is the aim of a simulation, not its failure."""
+    return end._replace(outcome=jnp.where(end.outcome == Outcome.STEPS.code, Outcome.DONE.code, end.outcome))
 
 
 def _noise(method: AbstractDynamics, key: Any, steps: Any) -> tuple[Any, Any]:
