@@ -10,7 +10,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_VERSIONS = ("thalweg", "jax", "jaxlib", "equinox", "optax", "optimistix", "diffrax", "quadax", "numpy", "scikit-learn")
+_VERSIONS = (
+    "thalweg",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "optimistix",
+    "diffrax",
+    "quadax",
+    "blackjax",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def described() -> dict[str, Any]:
