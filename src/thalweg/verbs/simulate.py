@@ -127,10 +127,9 @@ def simulate(
     host = isinstance(energy, AbstractHostField)
     lists, rest = split(energy, x, "simulate")
     chosen: Any = (_begun_on_host, _advance_on_host) if host else (_begun, _advance)
-    begun, step = chosen
     budget: Any = steps  # inside a transformation it may be an array
-    state: Simulating = begun(method, setting, rest, lists, x, v, *_noise(method, key, budget))
-    advance: Any = eqx.Partial(step, method, setting, rest)
+    state: Simulating = chosen[0](method, setting, rest, lists, x, v, *_noise(method, key, budget))
+    advance: Any = eqx.Partial(chosen[1], method, setting, rest)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     end = _aimed(drive(advance, state, budget, judge=_judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest)))
     return concluded(_solution(setting, end), end, "simulate", hooks, throw)

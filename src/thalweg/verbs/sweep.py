@@ -63,9 +63,8 @@ def sweep(
     - `order`: for `follow`: from the first value `up`, from the last `down`, or `both`, up and then down (hysteresis).
     - `batch`: lanes that are computed together, by default 64, the last batch being padded; under `follow` a block of
       so many values, by default 16. It is the unit of retry.
-    - `executor`: where batches run, by default here: a `ThreadPoolExecutor` will do for small problems, whose batches
-      use one core each; `thalweg.scale.ProcessPool` has processes of its own. A chain that `follow` makes stays in
-      this process.
+    - `executor`: where batches run, by default here: threads (`ThreadPoolExecutor`) will do for small problems, which
+      use one core each; or `thalweg.scale.ProcessPool`. A chain that `follow` makes stays here.
     - `done`: keeps finished batches (`thalweg.runs.Points`), so that a killed sweep is completed by calling again.
     - `label`: names `family`, `solve` and `observe` in the store; by default their compiled program is hashed, so that
       no change to them goes unnoticed.
