@@ -104,7 +104,7 @@ def chain_of(energy: Energy, space: AbstractSpace, a: PyTree, b: PyTree, found: 
 def _same(space: AbstractSpace, left: Solution, right: Solution, distance: float) -> bool:
     """Whether two relaxations ended in one minimum: equal in energy, and close beside the distance of the two ends.
 
-    The energies agree to the square root of eps. The points may differ by a twentieth, because two descents into
+    The energies agree to the square root of eps. The points may differ by a tenth, because two descents into
     one valley may end at different places of a flat floor (a rotation, say).
     """
     if not (left.done and right.done):
@@ -112,4 +112,4 @@ def _same(space: AbstractSpace, left: Solution, right: Solution, distance: float
     low, high = float(left.energy), float(right.energy)
     eps = float(jnp.finfo(left.energy.dtype).eps)
     level = abs(low - high) <= eps**0.5 * max(1.0, abs(low), abs(high))
-    return level and float(tree_norm(space.displacement(left.value, right.value))) <= 0.05 * distance
+    return level and float(tree_norm(space.displacement(left.value, right.value))) <= 0.1 * distance
