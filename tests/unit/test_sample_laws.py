@@ -209,7 +209,7 @@ def test_a_varying_mobility_keeps_the_boltzmann_law(mobility):
 
 
 def test_without_its_drift_a_varying_mobility_has_another_law():
-    z = crossing_z(Overdamped(dt=0.005, mobility=Hill(), drift=False))
+    z = crossing_z(Overdamped(dt=0.005, mobility=Hill(), divergence=jnp.zeros_like))
     assert np.abs(z).min() > 10, z
 
 

@@ -51,7 +51,6 @@ class Overdamped(AbstractSampler):
     - `scheme`: one of the two; by default the second-order one wherever the mobility is constant.
     - `divergence`: `x -> div M`, a pytree like `x` with `sum_j dM_ij/dx_j`; by default by automatic differentiation,
       which costs as many derivatives as `x` has coordinates.
-    - `drift`: whether `T div M` acts. Without it the law of a varying mobility is another one: only to show that.
 
     **Source:** Ermak & McCammon, J. Chem. Phys. 69, 1352 (1978); Leimkuhler & Matthews, Appl. Math. Res. Express 2013,
     34 (2013).
@@ -61,7 +60,6 @@ class Overdamped(AbstractSampler):
     mobility: PyTree | Callable[[PyTree], PyTree] = eqx.field(default=1.0, converter=_arrays)
     scheme: str | None = None
     divergence: Callable[[PyTree], PyTree] | None = None
-    drift: bool = True
 
     bibtex: ClassVar[str] = """@article{leimkuhler2013rational,
   title={Rational construction of stochastic numerical methods for molecular sampling},
@@ -101,7 +99,7 @@ class Overdamped(AbstractSampler):
         pushed = dt * _times(mobility, free * ravel_pytree(state.force)[0])
         shaken = jnp.sqrt(2 * temperature * dt) * _root_times(mobility, state.root, kick)
         step = pushed + shaken
-        if callable(self.mobility) and self.drift:
+        if callable(self.mobility):
             step = step + dt * temperature * self._divergence(state.x, free)
         x = space.shift(state.x, unravel(step))
         value, force = value_and_force(energy, x)
