@@ -8,7 +8,11 @@ group="${1:-}"
 case "$group" in
   landscapes) wanted="pele==0.1.2 ase==3.29.0" ;; # pele is GPL: it is run as a program, nothing of it is copied
   torch) wanted="torch==2.13.0" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch" >&2; exit 2 ;;
+  spins) wanted="dwave-samplers==1.8.0 dimod==0.12.23 openjij==0.12.2" ;;
+  bifurcation) wanted="torch==2.13.0 simulated-bifurcation==2.0.0" ;;
+  rbms) wanted="torch==2.13.0 rbms==0.5.0 scikit-learn==1.9.1" ;;
+  coniii) wanted="coniii==2.3.0" ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"

@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": ("thalweg.doctor:command", "What this installation can do, what is missing and how to get it."),
     "data": ("thalweg.cli:data", "Public data sets by name, with checksums."),
     "runs": ("thalweg.cli:runs", "What was run: list, show, resume."),
+    "spins": ("thalweg.spins.command:spins", "Ground states, samples, learnt couplings, critical temperatures."),
     "learning": ("thalweg.learning.command:learning", "Symmetry breaking in training."),
     "robust": ("thalweg.robust.command:robust", "Attack classifiers, and measure the work that it takes."),
 }

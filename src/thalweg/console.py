@@ -127,23 +127,28 @@ class Running:
         read: Callable[[Any], Mapping[str, Any]] | None = None,
         *,
         keep: str | None = "state",
+        every: float = 30.0,
     ) -> tuple[Hook, ...]:
         """The hooks of one walk: progress, metrics, checkpoint, cancelling, and a time limit if there is one.
 
-        **Arguments:** `description`, for the progress bar; `steps`, its length, by default the walk's; `seconds`, the
-        time limit; `read`, from a state to the scalars to show and to keep in `metrics.jsonl`; `keep`, the name of
-        the checkpoint: a name of its own for each further walk of a command (which then has no metrics), `None` for a
-        walk so short that it is rather done again.
+        **Arguments:** `description`, for the progress bar; `steps`, its length, by default the walk's, or the time
+        limit of a walk without `steps`; `seconds`, the time limit, without what is compiled meanwhile; `read`, from a
+        state to the scalars to show and to keep in `metrics.jsonl`; `keep`, the name of the checkpoint: a name of its
+        own for each further walk of a command (which then has no metrics), `None` for a walk so short that it is
+        rather done again; `every`, seconds between checkpoints.
         """
         from thalweg.runs import Checkpoint, Metrics, Progress, TimeLimit
+        from thalweg.session import CompileClock
 
-        hooks: list[Any] = [] if self._console.quiet else [Progress(description, steps, read)]
+        length = seconds if steps is None else None
+        hooks: list[Any] = [] if self._console.quiet else [Progress(description, steps, read, seconds=length)]
         if read is not None and keep == "state":
             hooks.append(Metrics(self.directory, read))
         if keep is not None:
-            hooks.append(Checkpoint(self.directory.path / f"{keep}.safetensors"))
+            hooks.append(Checkpoint(self.directory.path / f"{keep}.safetensors", every_seconds=every))
         hooks.append(self._cancel)
-        return (*hooks, *([] if seconds is None else [TimeLimit(seconds)]))
+        clock = CompileClock()
+        return (*hooks, *([] if seconds is None else [TimeLimit(seconds, lambda: clock.seconds)]))
 
     def finish(
         self, result: Mapping[str, Any], page: Page | None = None, *, outcome: str = "Done.", ok: bool = True

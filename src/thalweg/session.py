@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from thalweg.core.errors import ThalwegError
+from thalweg.core.errors import ThalwegError, require
 
 Device = Literal["cpu", "gpu"]
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
@@ -212,19 +212,37 @@ def make_private(folder: Path) -> None:
 
 
 class CompileClock:
-    """The seconds that JAX has spent compiling, or fetching what it had compiled before, since this was made."""
+    """The seconds that JAX has spent compiling, or fetching what it had compiled before, since this was made.
+
+    Those of numba count too once `hear_kernels` was called.
+    """
 
     def __init__(self) -> None:
         _listen()
-        self._began = sum(_compilations)
+        self._began = self._all()
 
     @property
     def seconds(self) -> float:
         """So far."""
-        return sum(_compilations) - self._began
+        return self._all() - self._began
+
+    def _all(self) -> float:
+        return sum(_compilations) + sum(listener.duration for listener in _kernels if listener.done)
 
 
 _compilations: list[float] = []
+_kernels: list[Any] = []
+
+
+@functools.cache
+def hear_kernels() -> None:
+    """Let every `CompileClock` count what numba compiles from here on.
+
+    **Raises:** `MissingExtra` without numba.
+    """
+    event = require("numba.core.event", extra="kernels")
+    _kernels.append(event.TimingListener())
+    event.register("numba:compile", _kernels[-1])
 
 
 @functools.cache

@@ -245,13 +245,13 @@ def test_a_host_field_cannot_flow():
 
 
 def test_an_unknown_method_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"no method 'newton': choose one of fire, flow, lbfgs, projected"):
+    with pytest.raises(InputError, match=r"no method 'newton': choose one of .*fire, flow, lbfgs"):
         relax(DoubleWell(), jnp.ones(2), "newton")
 
 
 @pytest.mark.parametrize("space", [Signs, lambda: Frozen(True, Signs()), lambda: Frozen(True, Frozen(True, Signs()))])
 def test_signs_are_refused(space):
-    with pytest.raises(InputError, match="signs have no downhill direction: use sample"):
+    with pytest.raises(InputError, match="signs have no downhill direction: search them"):
         relax(DoubleWell(), jnp.ones(2), space=space())
 
 

@@ -132,7 +132,7 @@ class Signs(AbstractSpace):
     """Coordinates in {-1, +1}, held as floats because gradients refuse integers.
 
     A step moves a coordinate only if it carries it across zero; a force does not move it at all, so that
-    descent on signs is at rest everywhere: signs are sampled, not relaxed.
+    descent on signs is at rest everywhere: signs are sampled or searched, not followed downhill.
     """
 
     def shift(self, x: PyTree, step: PyTree) -> PyTree:

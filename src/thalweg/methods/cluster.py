@@ -12,6 +12,9 @@ from jaxtyping import Float, Int, UInt64
 
 from thalweg.core.errors import InputError, require
 from thalweg.methods.sampler import AbstractHostSampler, Seen
+from thalweg.methods.signs.threads import in_threads, usable_cores
+
+_WORTH_THREADS = 2**14  # signs of all chains: about a millisecond of work
 
 
 class Couplings(NamedTuple):
@@ -68,7 +71,7 @@ class SwendsenWang(AbstractHostSampler):
     def advance(self, state: ClusterState, temperature: float) -> ClusterState:
         """One update of every sign of every chain, in place."""
         _refuse_cold("swendsen_wang", temperature)
-        _kernels().swendsen_wang(state.x, state.value, state.words, *state.graph, float(temperature))
+        _turned(_kernels().swendsen_wang, state, float(temperature))
         return state
 
     def observe(self, state: ClusterState) -> Seen:
@@ -104,12 +107,20 @@ class Wolff(AbstractHostSampler):
     def advance(self, state: ClusterState, temperature: float) -> ClusterState:
         """So many clusters in every chain, in place."""
         _refuse_cold("wolff", temperature)
-        _kernels().wolff(state.x, state.value, state.words, *state.graph, float(temperature), self.clusters)
+        _turned(_kernels().wolff, state, float(temperature), self.clusters)
         return state
 
     def observe(self, state: ClusterState) -> Seen:
         """The signs and energies of all chains, not copied."""
         return Seen(state.x, state.value)
+
+
+def _turned(kernel: Any, state: ClusterState, *settings: Any) -> None:
+    """Run a kernel on all chains in place, on several cores where that is worth their start."""
+    many = len(state.x) if state.x.size >= _WORTH_THREADS else 1
+    parts = np.array_split(np.arange(len(state.x)), min(many, usable_cores()))
+    rows = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+    in_threads(lambda row: kernel(state.x[row], state.value[row], state.words[row], *state.graph, *settings), rows)
 
 
 @cache  # asked in every step

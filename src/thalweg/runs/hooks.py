@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,18 +96,18 @@ class Checkpoint:
 class TimeLimit:
     """Stops a walk at the first chunk boundary after so many seconds, compilation included.
 
-    **Arguments:** `seconds`, of this process.
+    **Arguments:** `seconds`, of this process; `spared`, seconds that do not count, such as those of a `CompileClock`.
     """
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, spared: Callable[[], float] = float):
         if not seconds >= 0:
             raise InputError(f"a time limit of {seconds} seconds makes no sense: give a number of at least 0.")
-        self.seconds = seconds
+        self.seconds, self.spared = seconds, spared
 
     def __call__(self, report: Report) -> Outcome | None:
         from thalweg.core.solution import Outcome
 
-        return Outcome.TIME if report.seconds >= self.seconds else None
+        return Outcome.TIME if report.seconds - self.spared() >= self.seconds else None
 
 
 class Cancel:

@@ -16,7 +16,8 @@ class Progress:
     At a terminal a bar with steps per second and the time left, elsewhere a plain line now and then.
 
     **Arguments:** `description`; `total` steps, by default the walk's own; `read`, from a state to what to show beside
-    the bar; `quiet`, show nothing.
+    the bar; `quiet`, show nothing; `seconds`, the time limit of a walk that has no other end, which is then the
+    length of the bar.
     """
 
     LINE_SECONDS = 30.0
@@ -28,8 +29,10 @@ class Progress:
         read: Callable[[Any], Mapping[str, Any]] | None = None,
         *,
         quiet: bool = False,
+        seconds: float | None = None,
     ):
         self.description, self.total, self.read, self.quiet = description, total, read, quiet
+        self.seconds = seconds
         self._bar: Any = None
         self._task: Any = None
         self._start: tuple[int, float] | None = None
@@ -41,9 +44,9 @@ class Progress:
         if self._start is None:
             self._start = (report.step, report.seconds)
         if self._bar is None and sys.stderr.isatty():
-            self._bar, self._task = _bar(self.description, self.total or report.steps, report.step)
+            self._bar, self._task = _bar(self.description, self._length(report), self._here(report))
         if self._bar is not None:
-            self._bar.update(self._task, completed=report.step, speed=self._speed(report), seen=self._seen(report))
+            self._bar.update(self._task, completed=self._here(report), speed=self._speed(report), seen=self._seen(report))
         elif report.seconds - self._line_at >= self.LINE_SECONDS:
             self._line_at = report.seconds
             self._print(report)
@@ -64,8 +67,15 @@ class Progress:
             self._bar = None
 
     def _print(self, report: Report) -> None:
-        parts = [f"{report.step} of {self.total or report.steps} steps", self._speed(report), self._seen(report)]
+        unit = "steps" if self.seconds is None else "s"
+        parts = [f"{self._here(report)} of {self._length(report)} {unit}", self._speed(report), self._seen(report)]
         print(f"{self.description}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
+
+    def _here(self, report: Report) -> int:
+        return report.step if self.seconds is None else int(min(report.seconds, self._length(report)))
+
+    def _length(self, report: Report) -> int:
+        return (self.total or report.steps) if self.seconds is None else max(1, round(self.seconds))
 
     def _speed(self, report: Report) -> str:
         # From the first report on, which leaves compilation and the steps of an earlier process out.

@@ -16,11 +16,14 @@ from thalweg.core.hooks import Hook
 from thalweg.core.refresh import Lists, Mend, have_room, refreshing, renewed, split
 from thalweg.core.solution import Outcome, Solution
 from thalweg.core.space import AbstractSpace, Euclidean, Signs, innermost
+from thalweg.methods.cluster import HasCouplings
 from thalweg.methods.descent import AbstractDescent, AbstractFlow, look, tree_equal, tree_norm
 from thalweg.methods.drive import drive
 from thalweg.methods.registry import named
+from thalweg.methods.signs.search import AbstractSearch
 from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
+from thalweg.verbs.search import search
 
 Method = AbstractDescent | AbstractFlow
 
@@ -83,9 +86,9 @@ def _judge(tol: Float[Array, ""], walk: Descending) -> Int[Array, ""]:
 
 
 def relax(
-    energy: Landscape | AbstractHostField,
+    energy: Landscape | AbstractHostField | HasCouplings,
     x0: PyTree,
-    method: Method | str | None = None,
+    method: Method | AbstractSearch | str | None = None,
     *,
     space: AbstractSpace | None = None,
     tol: float | None = None,
@@ -102,7 +105,9 @@ def relax(
       host field, which is then asked once per step. Lists of fixed size (`AbstractRefreshing`) are kept fresh.
     - `x0`: the start, a pytree of floating arrays.
     - `method`: a descent, or its name (`fire`, `lbfgs`, `projected`, `flow`); by default `projected` where `space`
-      has walls and `fire` elsewhere.
+      has walls and `fire` elsewhere. In the space `Signs`, where nothing is downhill, a search for the lowest signs
+      (`annealing`, `exchange`, `memetic`; by default `annealing`): `energy` must then offer its couplings
+      (`HasCouplings`), a step is one unit of the search, and `x0` may be `None`.
     - `space`: where `x` lives; by default unbounded.
     - `tol`: bound on the Euclidean norm, over all leaves, of the force that can still move `x`; by default eps^0.4 of
       the dtype of `x` (5e-7 in float64, 2e-3 in float32), about what rounding lets most landscapes reach.
@@ -118,11 +123,14 @@ def relax(
     """
     space = Euclidean() if space is None else space
     method = _chosen(method, space)
+    hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
+    if not traced(max_steps) and max_steps < 0:
+        raise InputError(f"relax: max_steps is {max_steps}, but it must not be negative.")
+    if isinstance(method, AbstractSearch):
+        return search(energy, x0, method, max_steps, hooks, throw, unused=(tol, trace))
     x = _checked(energy, x0, method, space, throw)
     tol = reachable(x) if tol is None else tol
     positive(tol, "tol", "relax")
-    if not traced(max_steps) and max_steps < 0:
-        raise InputError(f"relax: max_steps is {max_steps}, but it must not be negative.")
     host = isinstance(energy, AbstractHostField)
     lists, rest = split(energy, x, "relax")
     begun: Any = _begun_on_host if host else _begun
@@ -130,7 +138,6 @@ def relax(
     state: Any = begun(method, rest, lists, space, x)
     advance: Any = eqx.Partial(step, method, rest, space)
     judge = eqx.Partial(_judge, jnp.asarray(tol))
-    hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     end = drive(advance, state, max_steps, judge=judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest))
     walk = end.state
     arrived = end.outcome == Outcome.DONE.code
@@ -140,12 +147,19 @@ def relax(
     return concluded(Solution(value, height, end.outcome, end.records, stats), end, "relax", hooks, throw)
 
 
-def _chosen(method: Method | str | None, space: AbstractSpace) -> Method:
-    if isinstance(innermost(space), Signs):
-        raise InputError("relax: signs have no downhill direction: use sample to walk on them.")
+def _chosen(method: Method | AbstractSearch | str | None, space: AbstractSpace) -> Method | AbstractSearch:
+    over_signs = isinstance(innermost(space), Signs)
     if method is None:
-        return named("relax", "fire" if isinstance(innermost(space), Euclidean) else "projected")
-    return named("relax", method) if isinstance(method, str) else method
+        method = "annealing" if over_signs else "fire" if isinstance(innermost(space), Euclidean) else "projected"
+    chosen = named("relax", method) if isinstance(method, str) else method
+    if over_signs and (not isinstance(chosen, AbstractSearch) or not isinstance(space, Signs)):
+        raise InputError(
+            "relax: signs have no downhill direction: search them with 'annealing' in the bare space Signs(), or walk "
+            "on them with sample."
+        )
+    if isinstance(chosen, AbstractSearch) and not over_signs:
+        raise InputError(f"relax: {type(chosen).__name__} searches over signs: pass space=Signs().")
+    return chosen
 
 
 def reachable(x: PyTree) -> float:

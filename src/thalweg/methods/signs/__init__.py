@@ -1,0 +1,1 @@
+"""Searches for the lowest signs of pair couplings, in compiled host kernels."""

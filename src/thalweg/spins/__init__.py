@@ -1,0 +1,1 @@
+"""Spin glasses and Boltzmann machines: one energy."""

@@ -1,0 +1,1 @@
+"""Readers and writers of couplings and spins."""
