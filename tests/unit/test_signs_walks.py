@@ -25,7 +25,7 @@ from thalweg.methods.signs.annealing import Annealing
 from thalweg.methods.signs.chromatic import Chromatic
 from thalweg.methods.signs.exchange import Exchange
 from thalweg.methods.signs.graph import height, local_fields, one_flip_optimal, packed
-from thalweg.methods.signs.lanes import heights, narrow
+from thalweg.methods.signs.lanes import heights, narrow, scattered
 from thalweg.methods.signs.sweeps import Sweeps
 from thalweg.verbs.relax import relax
 from thalweg.verbs.sample import sample
@@ -319,7 +319,7 @@ def test_cluster_moves_keep_the_sum_of_two_energies():
 
     for fields in (False, True):
         graph = random_graph(100, 130, 8, fields=fields)
-        small, lanes = narrow(graph), walked(Exchange(pairs=1), graph, 1).lanes
+        small, lanes = narrow(graph), scattered(narrow(graph), 2, np.arange(8, dtype=np.uint64))
         cluster, inside, word, sizes = np.empty(100, np.int64), np.zeros(100, np.bool_), np.uint64(5), []
         before = heights(small, lanes)
         for _ in range(200):

@@ -49,6 +49,7 @@ def _sample() -> tuple[Any, dict[str, Any]]:
 def _cooled() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Temperatures, energies and spins of one slow cooling."""
     import jax
+    import jax.numpy as jnp
 
     from thalweg.core.space import Signs
     from thalweg.methods.heat_bath import HeatBath
@@ -65,7 +66,7 @@ def _cooled() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         trace=Trace(lambda state: (state.x, state.value), every=every),
     )  # fmt: skip
     spins, energy = (np.asarray(part)[:, 0] for part in walk.trace)
-    degrees = np.array([float(schedule(step)) for step in range(every - 1, steps, every)])
+    degrees = np.asarray(jax.vmap(schedule)(jnp.arange(every - 1, steps, every)))
     return degrees, energy, spins.reshape(len(spins), 12, 12)
 
 
@@ -166,6 +167,7 @@ def _independent(train: np.ndarray, test: np.ndarray) -> float:
 
 def _correlation_claim(watch: Stopwatch) -> Claim:
     import jax
+    import jax.numpy as jnp
 
     from thalweg.spins.energy import boltzmann_machine
     from thalweg.spins.tasks.exact import log_z
@@ -175,7 +177,7 @@ def _correlation_claim(watch: Stopwatch) -> Claim:
     machine = boltzmann_machine(upper + upper.T, words.normal(size=10))
     slope = np.asarray(jax.jit(jax.grad(log_z, allow_int=True))(machine).coupling)
     bits = ((np.arange(1024)[:, None] >> np.arange(10)) & 1).astype(float)
-    heights = np.asarray(jax.vmap(machine)(bits))
+    heights = np.asarray(jax.vmap(machine)(jnp.asarray(bits)))
     weights = np.exp(heights.min() - heights)
     pairs = bits[:, np.asarray(machine.first)] * bits[:, np.asarray(machine.second)]
     worst = float(np.abs(slope - weights @ pairs / weights.sum()).max())
@@ -208,7 +210,7 @@ def _transition(telling: Telling, watch: Stopwatch) -> Iterator[Block]:
     off = abs(result["t_c"] - result["t_c_exact"])
     yield Claim(
         id="glass-critical",
-        system=f"Square lattices of {sizes} by {sizes} spins, clusters turned by Swendsen-Wang",
+        system=f"Periodic square lattices of length {sizes}, clusters turned by Swendsen-Wang",
         statement="Binder cumulants of several sizes cross at the critical temperature.",
         measured=result["t_c"],
         expected=result["t_c_exact"],

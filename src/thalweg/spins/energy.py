@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import equinox as eqx
 import jax
@@ -188,8 +189,10 @@ def _drawn(draws: Float[Array, "..."], field: Float[Array, "..."]) -> Float[Arra
 
 def uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "..."]:
     """Numbers in [0, 1) of one dtype."""
-    # The bounds are spelled out: where x64 is on, the default ones are float64.
-    return jax.random.uniform(key, shape, dtype, jnp.zeros((), dtype), jnp.ones((), dtype))
+    # Drawn in one row, because XLA takes ten times as long to compile the draws of a block. The bounds are spelled
+    # out: where x64 is on, the default ones are float64.
+    row = jax.random.uniform(key, (math.prod(shape),), dtype, jnp.zeros((), dtype), jnp.ones((), dtype))
+    return row.reshape(shape)
 
 
 class FreeEnergy(AbstractEnergy):

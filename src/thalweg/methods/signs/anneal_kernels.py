@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from thalweg.methods.signs.vectors import LANES, LARGEST, attempt_heat_bath, attempt_metropolis, push, weigh
+from thalweg.methods.signs.lanes import LANES
+from thalweg.methods.signs.vectors import LARGEST, attempt_heat_bath, attempt_metropolis, push, weigh
 
 _TWENTY_THREE, _EIGHTEEN, _FIVE = np.uint64(23), np.uint64(18), np.uint64(5)
 _TOP, _ONE = np.uint64(48), np.uint64(1)

@@ -28,7 +28,7 @@ from thalweg.methods.signs.lanes import (
 )
 from thalweg.methods.signs.search import AbstractSearch, Found
 
-HOT, COLD = 0.5, 4.0  # most flips are accepted, and next to none: see `beta_range`
+HOT, COLD = 0.8, 6.0  # half of the flips are accepted, and next to none: see `beta_range`
 _UNIT_OF_WORK = 20_000_000  # visits of replicas, a neighbour counted as an eighth: some 30 ms on one core
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Int8, Shaped, UInt64
 
 from thalweg.core.errors import require
 
-_WORK = 2.5e5  # couplings that are read in one piece of work, some milliseconds
+_WORK = 6e5  # couplings that are read in one piece of work, some milliseconds
 _RESTRICTED, _WHOLE = 400, 100  # sweeps over the signs in which the parents differ, and over all
 _CLOSE = 0.01  # of all signs: members that differ in fewer are the same
 _STALLED = 5  # times the population: so many children that are not taken in end it
@@ -239,7 +239,7 @@ def _anneal(state: Breeding, row: int) -> bool:
     done, everything = int(numbers[_DONE]), np.arange(kernel.size, dtype=np.int32)
     which = child.differing[row, : numbers[_DIFFERING]] if done < _RESTRICTED else everything
     end = _RESTRICTED if done < _RESTRICTED else _RESTRICTED + _WHOLE
-    upto = min(end, done + 1 + int(2 * _WORK / max(which.size, 1)))
+    upto = min(end, done + 1 + int(_WORK / max(which.size, 1)))
     arrays = child.signs[row], child.keys[row], which, state.betas[done:upto], _draws()
     memetic_kernels().anneal(*kernel.rows, *arrays, child.words[row])
     numbers[_DONE] = upto

@@ -41,15 +41,34 @@ def eliminated(graph: SignGraph) -> Eliminated:
     **Source:** the star-triangle relation at zero temperature; for degrees one and two Liers and others, in New
     Optimization Algorithms in Physics (Wiley, 2004).
     """
-    kernels = _kernels()
-    size = graph.size + bool(graph.field.any())
-    links = kernels.linked(size, *graph[:4])
-    order, partners, held, lowered = kernels.eliminate(*links, _grain(graph))
-    ends, _, _, pulls, _, degree = links
-    kept, starts, neighbours, couplings = kernels.rows(ends, pulls, degree)
+    # Rooms are made here, because a kernel that makes its own takes seconds longer to compile.
+    size, room = graph.size + bool(graph.field.any()), graph.size + graph.neighbours.size // 2
+    links = [np.empty(2 * room, np.int32) for _ in range(3)] + [np.empty(room)]
+    first, degree = np.full(size, -1, np.int32), np.zeros(size, np.int32)
+    couplings, field = graph.couplings.astype(np.float64), graph.field.astype(np.float64)
+    pairs = _kernels().linked(graph.starts, graph.neighbours, couplings, field, *links, first, degree)
+    ends, after, before, pulls = *(halves[: 2 * pairs] for halves in links[:3]), links[3][:pairs]
+    order, partners, held = np.empty(size, np.int32), np.full((size, 3), -1, np.int32), np.zeros((size, 3))
+    spare = np.empty(4 * size, np.int32), np.empty(4 * size, np.int32), np.empty(3, np.int64), np.empty(3)
+    gone, lowered = _kernels().eliminate(
+        ends, after, before, pulls, first, degree, order, partners, held, *spare, _grain(graph)
+    )
+    order, partners, held = order[:gone], partners[:gone], held[:gone]
+    kept, starts, neighbours, couplings = _rows(ends, pulls, degree)
     smaller = packed(starts, neighbours, couplings, np.zeros(kept.size))
     smaller = smaller._replace(unit=smaller.unit * graph.unit)
     return Eliminated(smaller, -graph.unit * float(lowered), kept, order, partners, held, graph.size)
+
+
+def _rows(ends: np.ndarray, pulls: np.ndarray, degree: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Who stays, and their compressed rows."""
+    kept = np.flatnonzero(degree >= 0)
+    place = np.zeros(degree.size, np.int32)
+    place[kept] = np.arange(kept.size)
+    starts = np.concatenate([[0], np.cumsum(degree[kept], dtype=np.int64)])
+    neighbours, couplings = np.empty(starts[-1], np.int32), np.empty(starts[-1])
+    _kernels().rows(ends, pulls, place, starts.copy(), neighbours, couplings)
+    return kept, starts, neighbours, couplings
 
 
 def restored(

@@ -6,16 +6,12 @@ Pair `p` is the two half-pairs `2p` and `2p + 1`, each in the linked row of one 
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def linked(size, starts, neighbours, couplings, field):
-    """Linked rows of a graph without zeros; a field is a coupling to one extra sign, the last."""
-    pairs = field.size + neighbours.size // 2
-    ends, after, before = np.empty(2 * pairs, np.int32), np.empty(2 * pairs, np.int32), np.empty(2 * pairs, np.int32)
-    pulls, first, degree = np.zeros(pairs), np.full(size, -1, np.int32), np.zeros(size, np.int32)
+def linked(starts, neighbours, couplings, field, ends, after, before, pulls, first, degree):
+    """Link the rows of a graph without zeros, a field as a coupling to one extra sign, the last; how many pairs."""
     used = 0
     for i in range(field.size):
         for entry in range(starts[i], starts[i + 1]):
@@ -27,21 +23,18 @@ def linked(size, starts, neighbours, couplings, field):
             pulls[used] = field[i]
             _join(ends, after, before, first, degree, used, i, field.size)
             used += 1
-    return ends[: 2 * used], after[: 2 * used], before[: 2 * used], pulls[:used], first, degree
+    return used
 
 
 @njit(cache=True, nogil=True)
-def eliminate(ends, after, before, pulls, first, degree, grain):
+def eliminate(ends, after, before, pulls, first, degree, order, partners, held, few, three, halves, made, grain):
     """Take out every sign of at most three couplings, those of fewest first, and never make one finer than `grain`.
 
-    Returns how many went, in what order, their partners and couplings, and the sum of what they lower the energy by.
+    Writes into `order`, `partners` and `held` (-1 and 0 before) who went, their partners and couplings; the other
+    arrays are room to work. Returns how many went, and the sum of what they lower the energy by.
     """
-    size = degree.size
-    order, partners, held = np.empty(size, np.int32), np.full((size, 3), -1, np.int32), np.zeros((size, 3))
-    few, three = np.empty(4 * size + 4, np.int32), np.empty(4 * size + 4, np.int32)
     fews, threes, gone, lowered = 0, 0, 0, 0.0
-    halves, made = np.empty(3, np.int64), np.zeros(3)
-    for i in range(size - 1, -1, -1):
+    for i in range(degree.size - 1, -1, -1):
         fews, threes = _noted(few, three, fews, threes, degree[i], i)
     while fews or threes:
         if fews:
@@ -57,9 +50,10 @@ def eliminate(ends, after, before, pulls, first, degree, grain):
             halves[count] = half
             partners[gone, count], held[gone, count] = ends[half], pulls[half >> 1]
             count, half = count + 1, after[half]
-        taken = _summed_out(held[gone], count, made)
-        if count == 3 and grain > 0 and (made % grain).any():
-            partners[gone], held[gone] = -1, 0.0
+        taken = _summed_out(held[gone, 0], held[gone, 1], held[gone, 2], count, made)
+        if count == 3 and grain > 0 and (made[0] % grain + made[1] % grain + made[2] % grain) > 0:
+            for k in range(3):
+                partners[gone, k], held[gone, k] = -1, 0.0
             continue
         for k in range(count):
             _part(ends, after, before, first, degree, halves[k] >> 1)
@@ -73,25 +67,17 @@ def eliminate(ends, after, before, pulls, first, degree, grain):
         order[gone] = i
         lowered += taken
         gone += 1
-    return order[:gone], partners[:gone], held[:gone], lowered
+    return gone, lowered
 
 
 @njit(cache=True, nogil=True)
-def rows(ends, pulls, degree):
-    """The compressed rows of the signs that stay, and who they are."""
-    kept = np.flatnonzero(degree >= 0)
-    place = np.full(degree.size, -1, np.int32)
-    starts = np.zeros(kept.size + 1, np.int64)
-    for new, old in enumerate(kept):
-        place[old] = new
-        starts[new + 1] = starts[new] + degree[old]
-    neighbours, couplings, fill = np.empty(starts[-1], np.int32), np.empty(starts[-1]), starts.copy()
+def rows(ends, pulls, place, fill, neighbours, couplings):
+    """The compressed rows of the signs that stay, `place` their new numbers and `fill` where their rows begin."""
     for half in range(ends.size):
         if ends[half] >= 0:
             here = place[ends[half ^ 1]]
             neighbours[fill[here]], couplings[fill[here]] = place[ends[half]], pulls[half >> 1]
             fill[here] += 1
-    return kept, starts, neighbours, couplings
 
 
 @njit(cache=True, nogil=True)
@@ -106,11 +92,10 @@ def put_back(signs, order, partners, held):
 
 
 @njit
-def _summed_out(held, count, made):
+def _summed_out(a, b, c, count, made):
     """The couplings between three partners that stand for |a s + b t + c u|, and the constant beside them."""
-    a, b, c = held[0], held[1], held[2]
-    made[:] = 0.0
-    if count == 1:
+    made[0] = 0.0
+    if count <= 1:
         return abs(a)
     if count == 2:
         made[0] = (abs(a + b) - abs(a - b)) / 2

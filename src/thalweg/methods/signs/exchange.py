@@ -27,7 +27,7 @@ from thalweg.methods.signs.search import AbstractSearch, Found
 from thalweg.methods.signs.threads import in_threads
 
 _HOT, _COLD = 1.0, 8.0  # exchanges and clusters need less heat than annealing, and stand more cold
-_UNIT_OF_WORK = 4_000_000  # visits of replicas, a neighbour counted as an eighth: some 10 ms for one pair of sets
+_UNIT_OF_WORK = 3_000_000  # visits of replicas, a neighbour counted as an eighth: some 5 ms for one pair of sets
 
 
 class ExchangeState(NamedTuple):
@@ -103,7 +103,7 @@ class Exchange(AbstractSearch):
         return ExchangeState(lanes, betas, lane_at, expanded(words[128:], self.pairs, 1), grown, zero, lowest, signs)
 
     def advance(self, graph: SignGraph, state: Any) -> Any:
-        """So many rounds of all pairs that it takes some 10 ms."""
+        """So many rounds of all pairs that it takes some 5 ms."""
         small = narrow(graph)
         if not whole(small):
             refreshed(small, state.lanes)

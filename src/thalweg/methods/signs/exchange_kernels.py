@@ -13,7 +13,7 @@ from numba import njit
 from thalweg.methods.signs.anneal_kernels import heights, sweep_metropolis
 from thalweg.methods.signs.words import below, moved, uniform
 
-_ENOUGH, _SELDOM = 64, 16  # after so many tries, rungs where fewer than one in sixteen goes are seldom tried
+_ENOUGH, _SELDOM = 16, 16  # after so many tries, rungs where fewer than one in sixteen goes are seldom tried
 _njit: Any = njit  # its annotations do not know the option below, which halves the time to compile
 _inner = _njit(no_cpython_wrapper=True)
 _TRIES = 8  # random signs that are asked for one in which two replicas differ

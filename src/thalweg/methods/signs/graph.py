@@ -38,6 +38,10 @@ class SignGraph(NamedTuple):
         """Whether the kernels add integers."""
         return self.field.dtype == np.int32
 
+    def to_csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The same as float64 in units of the energy (`HasCouplings`)."""
+        return self.starts, self.neighbours, self.couplings * self.unit, self.field * self.unit
+
 
 def sign_graph(energy: Any, where: str = "relax") -> SignGraph:
     """The couplings of an energy that offers them (`to_csr`, see `HasCouplings`).

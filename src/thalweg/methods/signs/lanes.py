@@ -12,7 +12,7 @@ from thalweg.core.errors import require
 from thalweg.methods.signs.graph import SignGraph
 from thalweg.methods.signs.threads import in_threads
 
-LANES = 16
+LANES = 16  # 16-bit numbers in the 256 bits of a vector register
 _ROOM = 2**14  # of a local field in 16 bits: a step is twice a coupling
 _LINE = 64  # bytes of a cache line
 

@@ -21,14 +21,16 @@ _NONE, _ONE, _LAST = np.uint64(0), np.uint64(1), np.uint64(BLOCK - 1)
 def keyed(starts, neighbours, couplings, signs, keys, tops, stale, bar):
     """Set the keys of some signs, none barred, and return their energy; the places beyond the last sign are barred."""
     total = 0.0
-    keys[signs.size :] = -bar
+    for place in range(signs.size, keys.size):
+        keys[place] = -bar
     for i in range(signs.size):
-        pull = couplings[:0].sum()
+        pull = bar - bar  # a zero of their type
         for entry in range(starts[i], starts[i + 1]):
             pull += couplings[entry] * signs[neighbours[entry]]
         keys[i] = -pull * signs[i]
         total += keys[i]
-    stale[:] = True
+    for block in range(stale.size):
+        stale[block] = True
     return total / 2
 
 
@@ -59,7 +61,7 @@ def tabu(
         since += 1
         if 2 * gain > -bar:
             if fresh and gain <= 0:
-                best[:] = signs
+                _copy(signs, best)
                 fresh = False
             flip(starts, neighbours, couplings, signs, keys, stale, sign)
             here -= 2.0 * gain
@@ -72,7 +74,7 @@ def tabu(
         if since >= patience:
             break
     if fresh:
-        best[:] = signs
+        _copy(signs, best)
     heights[0], heights[1] = here, lowest
     clock[0], clock[1] = now, since
     words[0] = word
@@ -97,7 +99,7 @@ def relink(starts, neighbours, couplings, signs, toward, best, keys, tops, stale
         keys[sign] -= bar
         if step >= begin and here < lowest:
             lowest = here
-            best[:] = signs
+            _copy(signs, best)
     words[0] = word
 
 
@@ -113,6 +115,12 @@ def flip(starts, neighbours, couplings, signs, keys, stale, sign):
         other = np.uint32(neighbours[np.uint64(entry)])
         keys[other] += couplings[np.uint64(entry)] * (turn * signs[other])
         stale[other >> np.uint32(_PLACES)] = True
+
+
+@njit
+def _copy(signs, best):  # a loop, because the check of an assignment to a slice takes seconds to compile
+    for i in range(signs.size):
+        best[i] = signs[i]
 
 
 @njit

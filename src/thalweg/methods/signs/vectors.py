@@ -12,12 +12,13 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-LANES = 16  # 16-bit numbers in the 256 bits of a vector register
+from thalweg.methods.signs.lanes import LANES
+
 LARGEST = 22.2  # -ln of the smallest uniform number below, rounded up: what costs more is never accepted
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FUSED = ("contract",)
-_BINADE, _SQRT_HALF, _MANTISSA = 0x3F800000, 0x3F3504F3, 0x7FFFFF  # bits of 1, sqrt(1/2), and all digits, in float32
+_BINADE, _SQRT_HALF, _MANTISSA = 0x3F800000, 0x3F3504F3, 0x7FFFFF  # 1, sqrt(1/2) and the mask of a float32
 # ln(1 + f) / f between sqrt(1/2) - 1 and sqrt(2) - 1 by Chebyshev interpolation: wrong by at most 4e-7 in ln.
 _SERIES = (1.0000009537, -0.5000114441, 0.3331467509, -0.2490828931, 0.2049175948, -0.1868075132, 0.1193105429)
 
@@ -76,8 +77,8 @@ def _minus_log(builder, word):
     number = builder.fadd(builder.sitofp(word, real), _filled(real, 0.5))
     bits = builder.add(builder.bitcast(number, whole), _filled(whole, _BINADE - _SQRT_HALF))
     exponent = builder.sitofp(builder.ashr(bits, _filled(whole, 23)), real)
-    digits = builder.add(builder.and_(bits, _filled(whole, _MANTISSA)), _filled(whole, _SQRT_HALF))
-    rest = builder.fsub(builder.bitcast(digits, real), _filled(real, 1.0))
+    fraction = builder.add(builder.and_(bits, _filled(whole, _MANTISSA)), _filled(whole, _SQRT_HALF))
+    rest = builder.fsub(builder.bitcast(fraction, real), _filled(real, 1.0))
     series = _filled(real, _SERIES[-1])
     for number in _SERIES[-2::-1]:
         series = builder.fadd(builder.fmul(series, rest, flags=_FUSED), _filled(real, number), flags=_FUSED)

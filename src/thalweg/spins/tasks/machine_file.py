@@ -31,8 +31,7 @@ def save_machine(path: str | Path, machine: AbstractMachine) -> Path:
 def load_machine(path: str | Path) -> BoltzmannMachine | RestrictedBoltzmann:
     """The machine that `save_machine` wrote.
 
-    **Raises:** `InputError` for a file that is missing, damaged or of another kind; `PrecisionError` never: arrays
-    come in the precision of this process.
+    **Raises:** `InputError` for a file that is missing, damaged or of another kind.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -50,7 +50,7 @@ def estimate_log_z(
     seed: int = 0,
     on_chunk: tuple[Hook, ...] = (),
 ) -> LogZ:
-    """`log Z` of a machine: exact for up to 20 units to sum over, by annealed importance sampling otherwise.
+    """`log Z` of a machine: exact for up to 24 units to sum over, by annealed importance sampling otherwise.
 
     **Arguments:** `method`, to choose instead; `means`, how often each unit is on in the data: the nearer the
     independent units that the chains begin with, the smaller the error.
@@ -216,8 +216,6 @@ def exchanged(
     **Returns:** the configurations; and, from before the exchanges, by how much the log weight of each changes one
     rung up, and one rung down.
     """
-    # In one expression for the three rungs that a configuration may be at, because it then compiles in a third of the
-    # time.
     around = jnp.stack([jnp.roll(betas, 1), betas, jnp.roll(betas, -1)])
     lower, own, upper = jax.vmap(weigh, (None, 0))(v, around)
     rises, falls = (upper - own)[:-1], (lower - own)[1:]
