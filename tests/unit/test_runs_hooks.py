@@ -106,6 +106,9 @@ def test_a_time_limit_counts_seconds():
     limit = TimeLimit(2.0)
     assert limit(report(1, 1.99)) is None
     assert limit(report(2, 2.0)) is Outcome.TIME
+    sparing = TimeLimit(2.0, lambda: 1.5)
+    assert sparing(report(2, 3.49)) is None
+    assert sparing(report(2, 3.5)) is Outcome.TIME
     for wrong in (-1.0, math.nan):
         with pytest.raises(InputError, match="makes no sense"):
             TimeLimit(wrong)

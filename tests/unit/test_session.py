@@ -148,3 +148,13 @@ def test_programs_are_kept_and_a_damaged_one_is_mended(tmp_path, monkeypatch, ca
     assert mended[path][0] > len(damaged)  # it holds the compile time too, so its length varies by a few bytes
     assert capsys.readouterr().err == ""
     assert compiled() == mended
+
+
+def test_what_numba_compiles_is_counted_too():
+    import numba
+
+    session.hear_kernels()
+    clock = session.CompileClock()
+    before = clock.seconds
+    assert numba.njit(lambda x: x + 1)(1) == 2
+    assert clock.seconds > before

@@ -46,7 +46,9 @@ class Progress:
         if self._bar is None and sys.stderr.isatty():
             self._bar, self._task = _bar(self.description, self._length(report), self._here(report))
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._here(report), speed=self._speed(report), seen=self._seen(report))
+            self._bar.update(
+                self._task, completed=self._here(report), speed=self._speed(report), seen=self._seen(report)
+            )
         elif report.seconds - self._line_at >= self.LINE_SECONDS:
             self._line_at = report.seconds
             self._print(report)
