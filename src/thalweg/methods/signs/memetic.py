@@ -118,7 +118,7 @@ class Memetic(AbstractSearch):
         return Recipe(
             improve=self.improve or ("annealing" if sparse else "tabu"),
             crossover=self.crossover or ("uniform" if sparse or n < _SMALL else "relinking"),
-            members=self.members or (12 if n < 2000 else 40),
+            members=self.members or ((12 if n < 2000 else 40) if sparse else (12 if n < _SMALL else 16)),
             patience=self.patience or max(20_000, 25 * n),
             tenure=self.tenure or max(min(n // 20, 40), n // 40, 1),
         )
