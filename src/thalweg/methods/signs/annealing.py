@@ -116,6 +116,22 @@ class Annealing(AbstractSearch):
         return Found(state.signs, graph.unit * float(state.lowest), int(state.updates), bool(over))
 
 
+def annealed(
+    graph: SignGraph, replicas: int, sweeps: int, words: UInt64[np.ndarray, " words"]
+) -> Int8[np.ndarray, "replicas n"]:
+    """Some annealed replicas at rest, the lowest first: one round of `Annealing` at once.
+
+    **Arguments:** `replicas`, rounded up to a multiple of 16; `words`, at least two.
+    """
+    small, half = narrow(graph), len(words) // 2
+    ends = beta_range(small, words[:half], HOT, COLD)
+    lanes = scattered(small, blocks_of(replicas), words[half:])
+    temperatures = 1 / schedule(*ends, sweeps)
+    quenched(small, swept(small, lanes, heat_rows(small, np.repeat(temperatures[:, None], LANES, axis=1))))
+    found = lanes.signs.transpose(0, 2, 1).reshape(-1, graph.size).astype(np.int8)
+    return found[np.argsort(heights(small, lanes).ravel(), kind="stable")]
+
+
 def _looked(graph: SignGraph, state: AnnealingState) -> AnnealingState:
     """The state with the lowest of its replicas, once it is at rest, if that is lower than what was found before."""
     if not whole(graph):

@@ -17,7 +17,7 @@ _CLOSE = 0.01  # of all signs: members that differ in fewer are the same
 _STALLED = 5  # times the population: so many children that are not taken in end it
 BEGIN, _UNDER_WAY, BORN = 0, 1, 2
 # Places in the numbers of a child.
-STAGE, _MOTHER, _FATHER, _DONE, _DIFFERING, UPDATES, _NOW, _SINCE = range(8)
+STAGE, _MOTHER, _FATHER, _DONE, _DIFFERING, UPDATES, _NOW, _SINCE, _BEGUN = range(9)
 
 
 class Recipe(NamedTuple):
@@ -70,7 +70,7 @@ class Children(eqx.Module):
     first: Int[np.ndarray, "children tenures"]
     after: Int[np.ndarray, "children n"]
     differing: Int[np.ndarray, "children n"]
-    numbers: Int[np.ndarray, "children 8"]
+    numbers: Int[np.ndarray, "children 9"]
     heights: Float[np.ndarray, "children 3"]
     words: UInt64[np.ndarray, "children 1"]
 
@@ -78,15 +78,16 @@ class Children(eqx.Module):
 class Breeding(eqx.Module):
     """A population under way, on the `kernel` that is left of a graph: host arrays only.
 
-    **Fields:** `taken_out`, see `Eliminated`; `betas` of restricted and whole annealing; `start`, a hint or nothing;
-    `counts`, the members so far and the children since the last one that was taken in; the `best` signs of the whole
-    graph, their energy `lowest`, and the lowest energy on the kernel.
+    **Fields:** `taken_out`, see `Eliminated`; `betas` of restricted and whole annealing; `starts`, signs that the first
+    children begin from, which the rows of children take in turn; `counts`, the members so far and the children since
+    the last one that was taken in; the `best` signs of the whole graph, their energy `lowest`, and the lowest energy
+    on the kernel.
     """
 
     kernel: Kernel
     taken_out: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     betas: Float[np.ndarray, " sweeps"]
-    start: Int8[np.ndarray, " hint"]
+    starts: Int8[np.ndarray, "starts n"]
     children: Children
     members: Int8[np.ndarray, "members n"]
     heights: Float[np.ndarray, " members"]
@@ -112,7 +113,7 @@ def children(kernel: Kernel, number: int, recipe: Recipe, words: UInt64[np.ndarr
         first=np.full((number, recipe.tenure + recipe.loose), -1, np.int32),
         after=np.full((number, n), -1, np.int32),
         differing=np.zeros((number, n), np.int32),
-        numbers=np.zeros((number, 8), np.int64),
+        numbers=np.zeros((number, 9), np.int64),
         heights=heights,
         words=words[:number, None] | np.uint64(1),  # never zero
     )
@@ -191,9 +192,10 @@ def _begin(recipe: Recipe, state: Breeding, row: int) -> None:
             if recipe.crossover == "relinking":
                 _relink(state, row, one, (turn * other).astype(np.int8))
     if numbers[_MOTHER] < 0:
-        numbers[_DONE] = _RESTRICTED if state.start.size and row == 0 and numbers[UPDATES] == 0 else 0
-        if numbers[_DONE]:
-            signs[:] = state.start
+        turn = row + len(child.numbers) * int(numbers[_BEGUN])
+        if turn < len(state.starts):
+            signs[:] = state.starts[turn]
+            numbers[[_DONE, _BEGUN]] = _RESTRICTED, numbers[_BEGUN] + 1
         else:
             kernels.random_signs(signs, words)
         child.differing[row] = np.arange(signs.size)

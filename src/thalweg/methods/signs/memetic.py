@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int8
 
 from thalweg.core.errors import InputError
+from thalweg.methods.signs.annealing import annealed
 from thalweg.methods.signs.breeding import (
     BORN,
     STAGE,
@@ -32,6 +33,8 @@ _CHILDREN = 4  # under way at a time, whatever the number of cores
 _ROUNDS = 4  # pieces of work for each between two looks
 _SPARSE = 8  # couplings per sign, below which children are annealed
 _SMALL = 1400  # signs, below which parents are mixed
+_WORTH_ANNEALING = 400  # signs, below which tabu alone is done in a moment
+_REPLICAS, _SWEEPS, _VISITS = 32, 1000, 100_000_000  # of the annealing before it, a tenth of a second or two
 _ROOM = 2**29  # of a local field, so that three of them fit into 32 bits
 
 
@@ -42,7 +45,8 @@ class Memetic(AbstractSearch):
     Where the remaining graph is sparse (fewer than 8 couplings per sign), a child takes each sign from one of its
     parents, is annealed in the signs in which they differ, and then a little in all. On denser graphs a child is the
     lowest state on a greedy path between its parents (below 1400 signs a random mixture of them), improved by one-flip
-    tabu. A child replaces the member that it resembles, if it is lower; a population that stalls begins anew.
+    tabu; the first members of these begin from annealed signs. A child replaces the member that it resembles, if it is
+    lower; a population that stalls begins anew.
 
     **Arguments:** `members` of the population, `patience` of tabu in moves without gain, its `tenure`, `improve` and
     `crossover`; `None` leaves each to the graph.
@@ -75,13 +79,15 @@ class Memetic(AbstractSearch):
         less = eliminated(graph)
         kernel = _kernel(less.kernel)
         recipe, taken_out = self._recipe(kernel), (less.kept, less.order, less.partners, less.held)
-        hint = np.zeros(0, np.int8) if start is None else np.append(start, np.int8(1))[less.kept]
+        begin = _starts(less.kernel, recipe, words)
+        if start is not None:
+            begin = np.concatenate([np.append(start, np.int8(1))[less.kept][None], begin])
         best = restored(np.ones(kernel.size, np.int8), *taken_out, graph.size)
         state = Breeding(
             kernel=kernel,
             taken_out=taken_out,
             betas=annealing_betas(kernel),
-            start=hint,
+            starts=begin,
             children=children(kernel, _CHILDREN, recipe, words),
             members=np.ones((recipe.members, kernel.size), np.int8),
             heights=np.zeros(recipe.members),
@@ -90,7 +96,8 @@ class Memetic(AbstractSearch):
             lowest=np.asarray(height(graph, best)),
             kernel_lowest=np.asarray(float(np.abs(kernel.couplings).sum())),
         )
-        for signs in (best,) if start is None else (best, start):
+        lowest = (restored(signs, *taken_out, graph.size) for signs in begin[:2])
+        for signs in (best, *lowest):
             _keep(graph, state, signs)
         return state
 
@@ -122,6 +129,14 @@ class Memetic(AbstractSearch):
             patience=self.patience or max(20_000, 25 * n),
             tenure=self.tenure or max(min(n // 20, 40), n // 40, 1),
         )
+
+
+def _starts(graph: SignGraph, recipe: Recipe, words: np.ndarray) -> Int8[np.ndarray, "starts n"]:
+    """Annealed signs for the first children of tabu, where they are worth the time; the lowest first."""
+    if recipe.improve != "tabu" or graph.size < _WORTH_ANNEALING:
+        return np.zeros((0, graph.size), np.int8)
+    sweeps = max(1, min(_SWEEPS, _VISITS // (graph.size * _REPLICAS)))
+    return annealed(graph, _REPLICAS, sweeps, words[_CHILDREN:])
 
 
 def _kernel(graph: SignGraph) -> Kernel:
