@@ -51,6 +51,7 @@ PUBLIC = {
     "methods": "how: one algorithm per file",
     "diagnostics": "what one reads off",
     "landscapes": "classic landscapes to learn, test and measure on",
+    "spins": "the room of spin glasses and Boltzmann machines",
     "interop": "other people's models as landscapes",
     "runs": "run directories and checkpoints",
     "report": "figures, tables, pages",
@@ -77,8 +78,10 @@ def modules(part: str) -> list[str]:
     """The dotted names of the public modules of one part."""
     if (PACKAGE / f"{part}.py").is_file():
         return [f"thalweg.{part}"]
-    files = (PACKAGE / part).glob("*.py")
-    return [f"thalweg.{part}.{path.stem}" for path in sorted(files) if not path.stem.startswith("_")]
+    files = [path.relative_to(PACKAGE) for path in sorted((PACKAGE / part).rglob("*.py"))]
+    # Compiled loops and the pages of a room are nobody's interface.
+    hidden = re.compile(r"^_|kernels$|^(vectors|words|lanes|command|chapter|figures)$")
+    return [".".join(("thalweg", *path.with_suffix("").parts)) for path in files if not hidden.search(path.stem)]
 
 
 def reference_page(part: str, what: str) -> str:
