@@ -13,6 +13,7 @@ from thalweg.methods.signs.graph import SignGraph
 _SEMIDEFINITE = 10_000  # signs; above, only the spectral bound
 _DENSE = 4_000  # signs, up to which a matrix is factorised as a full one
 _SWEEPS = 2_000
+_MOST_WORK = 1e10  # multiplications in all sweeps, some ten seconds; unsettled duals bound too, only less closely
 _GAIN = 1e-7  # of the objective in one sweep, below which the duals have settled
 _SAFETY = 1e-9  # relative, far above the rounding of a factorisation
 
@@ -91,7 +92,8 @@ def _duals(matrix: Any, seed: int) -> np.ndarray:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     lengths = np.zeros(size)
     starts, neighbours = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
-    _kernels().mix(starts, neighbours, matrix.data, vectors, lengths, _SWEEPS, _GAIN)
+    sweeps = int(min(_SWEEPS, max(1, _MOST_WORK / (matrix.nnz * rank))))
+    _kernels().mix(starts, neighbours, matrix.data, vectors, lengths, sweeps, _GAIN)
     return lengths
 
 
