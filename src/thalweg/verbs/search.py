@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import equinox as eqx
@@ -52,9 +53,10 @@ def search(
         raise InputError("relax: a search over signs runs on the host: call it outside of jit and vmap.")
     if any(each is not None for each in unused):
         raise InputError("relax: a search over signs has no `tol` and no `trace`: give its method a `target`.")
-    graph = sign_graph(energy)
+    graph, clock = sign_graph(energy), time.perf_counter()
     words = np.random.SeedSequence(method.seed).generate_state(256, np.uint64)
     state = _seen(method, graph, method.init(graph, _signs(graph, x0), words))
+    begun = time.perf_counter() - clock  # a search may do much before its first unit
     walk = drive(
         eqx.Partial(_advance, method, graph),
         state,
@@ -67,7 +69,7 @@ def search(
     # A search has no other aim than its units of work.
     spent = np.where(walk.outcome == Outcome.STEPS.code, Outcome.DONE.code, walk.outcome)
     signs = np.asarray(end.signs)
-    stats = {"steps": int(walk.step), "seconds": walk.seconds, "updates": int(end.updates)}
+    stats = {"steps": int(walk.step), "seconds": begun + walk.seconds, "updates": int(end.updates)}
     stats |= {"one_flip_optimal": one_flip_optimal(graph, signs), "energy": height(graph, signs)}
     value, lowest = jnp.asarray(signs, float), jnp.asarray(stats["energy"], float)
     solution = Solution(value, lowest, jnp.asarray(spent), None, stats)
