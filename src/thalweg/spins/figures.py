@@ -24,8 +24,13 @@ def _table(result: dict[str, Any]) -> Table:
 def solve_page(found: Solved) -> Page:
     """The report of one search."""
     result = found.result
-    goal = f"a cut of {result['cut']}" if result["cut"] is not None else f"an energy of {result['energy']}"
-    proof = "It is proven to be optimal." if result["proven_optimal"] else f"No answer passes {result['upper_bound']}."
+    goal = f"a cut of {result['cut']:.10g}" if result["cut"] is not None else f"an energy of {result['energy']:.10g}"
+    limit = (
+        f"cut is above {result['upper_bound']:.10g}"
+        if result["cut"] is not None
+        else (f"energy is below {result['energy_lower_bound']:.10g}")
+    )
+    proof = "It is proven to be optimal." if result["proven_optimal"] else f"No {limit}."
     blocks: list[Any] = [Prose(f"The best of {found.problem.source} has {goal}. {proof} Method: {found.method}.")]
     if len(found.history) > 1:
         blocks.append(energies_figure(found.history))

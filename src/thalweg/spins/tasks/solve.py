@@ -208,15 +208,18 @@ class History:
 
     def __init__(self) -> None:
         self._points: list[tuple[float, float]] = []
+        self._last: tuple[float, float] | None = None
 
     def __call__(self, report: Report) -> None:
         lowest = float(best_energy(report.state))
+        self._last = report.seconds, lowest
         if not self._points or lowest < self._points[-1][1]:
-            self._points.append((report.seconds, lowest))
+            self._points.append(self._last)
 
     def points(self, offset: float) -> Float[np.ndarray, "points 2"]:
-        """Seconds and energy, the offset included."""
-        return np.asarray(self._points, float).reshape(-1, 2) + np.asarray([0.0, offset])
+        """Seconds and energy, the offset included; the last point is the end."""
+        points = self._points if self._last is None else [*self._points, self._last]
+        return np.asarray(points, float).reshape(-1, 2) + np.asarray([0.0, offset])
 
 
 def best_energy(state: Any) -> Any:
