@@ -30,7 +30,7 @@ def test_the_package_keeps_the_rule(rule):
 
 
 def test_the_rules_have_something_to_look_at():
-    assert {"learning", "robust"} <= set(house.rooms(PACKAGE))
+    assert {"spins", "learning", "robust"} <= set(house.rooms(PACKAGE))
     assert all(house.sources(PACKAGE, [layer]) for layer in house.ROOMLESS)
 
 
