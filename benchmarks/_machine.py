@@ -22,6 +22,7 @@ _VERSIONS = (
     "blackjax",
     "numpy",
     "scikit-learn",
+    "numba",
 )
 
 

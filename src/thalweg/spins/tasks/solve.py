@@ -79,10 +79,10 @@ def solve(
     """
     hear_kernels()
     graph, lowest = sign_graph(problem, "solve"), energy_of_target(problem, target)
-    history, compiled = History(), CompileClock()
+    history, began, compiled = History(), time.perf_counter(), CompileClock()
     found, told = _searched(problem, graph, lowest, method, seed, units, (*hooks, history))
     signs = np.asarray(found.value).astype(np.int8)
-    updates, seconds = int(found.stats["updates"]), max(float(found.stats["seconds"]) - compiled.seconds, 0.0)
+    updates, seconds = int(found.stats["updates"]), max(time.perf_counter() - began - compiled.seconds, 0.0)
     clock = time.perf_counter()
     bound = _bound(problem, graph, signs, told)
     result: dict[str, Any] = {
@@ -181,10 +181,10 @@ def time_to_solution(
     seeds = {part_name("run", seed=seed + run, **known): seed + run for run in range(runs)}
 
     def compute(name: str) -> dict[str, np.ndarray]:
-        clock = CompileClock()
+        began, clock = time.perf_counter(), CompileClock()
         limit = TimeLimit(seconds, lambda: clock.seconds)
         found, _ = _searched(problem, graph, lowest, method, seeds[name], None, (limit,))
-        spent = max(float(found.stats["seconds"]) - clock.seconds, 1e-9)
+        spent = max(time.perf_counter() - began - clock.seconds, 1e-9)  # the choice of a method included
         return {"seconds": np.asarray(spent), "met": np.asarray(found.stats["energy"] <= lowest)}
 
     parts = in_parts(list(seeds), compute, done=done, hooks=hooks, task="solve").values()
