@@ -136,8 +136,10 @@ def test_times_to_solution_are_kept_run_by_run(glass, tmp_path):
     answer = answered(*words, "--runs", "3", "--out", "times")
     assert answer["successes"] == answer["runs"] == 3
     low, high = answer["tts99_interval"]
-    assert 0 < low < answer["tts99"] < high
-    assert answer["tts99"] == pytest.approx(np.log(100) * np.mean(answer["run_seconds"]), rel=1e-3)
+    assert 0 < low <= answer["tts99"] <= high
+    # Three successes: the chance of one by the longest of them is 3.5 / 4 in the mean.
+    ways = np.log(100) * np.mean(answer["run_seconds"]), max(answer["run_seconds"]) * np.log(0.01) / np.log(0.5 / 4)
+    assert answer["tts99"] == pytest.approx(min(ways), rel=1e-3)
     assert len(list((tmp_path / "times" / "runs").glob("*.safetensors"))) == 3
 
 

@@ -12,7 +12,7 @@ _FEW = 20  # signs, whose configurations are counted in a moment
 _MANY, _CROWDED = 20_000, 2_000_000  # signs and entries of which not even one population is improved within a minute
 _CROWDED_ROW = 12.0  # couplings per sign; lattices have fewer
 _LATTICE = 3.4  # largest dimension; random graphs look like 3.6 (a thousand signs, degree 4) and more
-_ROOTS, _PART, _STEPS = 16, 8, 3
+_ROOTS, _PART, _STEPS = 8, 8, 3
 
 
 def chosen(graph: SignGraph, *, seed: int = 0, target: float | None = None) -> tuple[AbstractSearch, str]:

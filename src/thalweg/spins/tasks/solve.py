@@ -166,8 +166,10 @@ def time_to_solution(
 ) -> TimeToSolution:
     """Run the search from so many seeds until the target or the time limit each.
 
-    The times of a restarted search have an exponential law, so that with `k` successes in a total time `T` the mean is
-    `T / k`, `2 T / mean` has a chi-squared law of `2 k` degrees, and TTS99 is `ln(100)` means. Compilation is left out.
+    If times to success have an exponential law, then with `k` successes in a total time `T` the mean is `T / k`,
+    `2 T / mean` has a chi-squared law of `2 k` degrees, and TTS99 is `ln(100)` means. Where all runs need about as
+    long, restarting after the longest successful one is surer: with the chance `p` of success by then (a beta law),
+    TTS99 is that time times `ln(0.01) / ln(1 - p)`. The shorter of the two is told. Compilation is left out.
 
     **Arguments:** `seconds`, at most, for each run; `done`, a store where finished runs are kept; `hooks`, told the
     number of finished runs.
@@ -189,18 +191,24 @@ def time_to_solution(
 
     parts = in_parts(list(seeds), compute, done=done, hooks=hooks, task="solve").values()
     taken, met = (np.array([part[name] for part in parts]) for name in ("seconds", "met"))
-    return TimeToSolution(*_tts99(float(taken.sum()), int(met.sum())), taken, met)
+    return TimeToSolution(*_tts99(taken, met), taken, met)
 
 
-def _tts99(total: float, met: int) -> tuple[float | None, tuple[float | None, float | None]]:
-    from scipy.stats import chi2
+def _tts99(seconds: np.ndarray, met: np.ndarray) -> tuple[float | None, tuple[float | None, float | None]]:
+    """The shorter of two ways to be 99 % sure: restarts at any moment, and restarts after the longest success."""
+    from scipy.stats import beta, chi2
 
-    factor = float(np.log(100.0))
-    if not met:
+    factor, total, successes = float(np.log(100.0)), float(seconds.sum()), int(met.sum())
+    if not successes:
         # A lower end only: the chance of no success at all would be 2.5 % there.
         return None, (factor * total / float(-np.log(0.025)), None)
-    low, high = (factor * 2 * total / float(chi2.ppf(share, 2 * met)) for share in (0.975, 0.025))
-    return factor * total / met, (low, high)
+    low, high = (factor * 2 * total / float(chi2.ppf(share, 2 * successes)) for share in (0.975, 0.025))
+    memoryless = factor * total / successes, (low, high)
+    longest, failures = float(seconds[met].max()), len(met) - successes
+    law = beta(successes + 0.5, failures + 0.5)  # of the chance of success by then, after Jeffreys
+    sure = lambda chance: longest * max(1.0, -factor / float(np.log1p(-chance)))  # noqa: E731
+    cut_off = sure(law.mean()), (sure(law.ppf(0.975)), sure(law.ppf(0.025)))
+    return min(memoryless, cut_off, key=lambda way: way[0])
 
 
 class History:
