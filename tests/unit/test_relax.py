@@ -249,10 +249,14 @@ def test_an_unknown_method_is_answered_with_the_known_ones():
         relax(DoubleWell(), jnp.ones(2), "newton")
 
 
-@pytest.mark.parametrize("space", [Signs, lambda: Frozen(True, Signs()), lambda: Frozen(True, Frozen(True, Signs()))])
-def test_signs_are_refused(space):
+@pytest.mark.parametrize("space", [lambda: Frozen(True, Signs()), lambda: Frozen(True, Frozen(True, Signs()))])
+def test_signs_are_not_followed_downhill(space):
     with pytest.raises(InputError, match="signs have no downhill direction: search them"):
         relax(DoubleWell(), jnp.ones(2), space=space())
+    with pytest.raises(InputError, match="signs have no downhill direction: search them"):
+        relax(DoubleWell(), jnp.ones(2), "fire", space=Signs())
+    with pytest.raises(InputError, match="does not offer its couplings"):
+        relax(DoubleWell(), jnp.ones(2), space=Signs())
 
 
 def test_float64_without_x64_is_refused():
