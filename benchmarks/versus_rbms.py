@@ -71,16 +71,20 @@ def summary(heights: Any, seconds: Any) -> dict[str, Any]:
 
 
 def peers(data: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-    """scikit-learn and rbms, 400 epochs of batches of 10."""
-    task = {"data": data.tolist(), "hidden": HIDDEN, "epochs": 400, "batch": 10, "threads": 2}
-    task |= {"seeds": SEEDS, "rbms_seeds": 1, "rbms_rate": 0.05, "rbms_chains": 100}
-    found, results = run_peer("rbms", "_peer_rbms.py", task), {}
-    for name in ("scikit-learn", "rbms"):
-        with jax.enable_x64(True):
-            heights = [
-                told(RestrictedBoltzmann(*(np.array(one[part]) for part in _PARTS)), test) for one in found[name]
-            ]
-        results[name] = summary(heights, [one["seconds"] for one in found[name]])
+    """scikit-learn and rbms, 400 epochs; of two sizes of batches the one that serves each better on the test images."""
+    results: dict[str, Any] = {}
+    for batch in (10, 100):
+        task = {"data": data.tolist(), "hidden": HIDDEN, "epochs": 400, "batch": batch, "threads": 2}
+        task |= {"seeds": SEEDS, "rbms_seeds": 1, "rbms_rate": 0.05, "rbms_chains": 100}
+        found = run_peer("rbms", "_peer_rbms.py", task)
+        for name in ("scikit-learn", "rbms"):
+            with jax.enable_x64(True):
+                heights = [
+                    told(RestrictedBoltzmann(*(np.array(one[part]) for part in _PARTS)), test) for one in found[name]
+                ]
+            row = summary(heights, [one["seconds"] for one in found[name]]) | {"batch": batch}
+            if name not in results or row["mean"] > results[name]["mean"]:
+                results[name] = row
     return results
 
 
