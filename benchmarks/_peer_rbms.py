@@ -43,7 +43,11 @@ def by_sklearn(task: dict, data: np.ndarray, seed: int) -> dict:
     """scikit-learn's stochastic maximum likelihood."""
     began = time.perf_counter()
     net = BernoulliRBM(
-        n_components=task["hidden"], learning_rate=0.05, batch_size=task["batch"], n_iter=task["epochs"], random_state=seed
+        n_components=task["hidden"],
+        learning_rate=0.05,
+        batch_size=task["batch"],
+        n_iter=task["epochs"],
+        random_state=seed,
     ).fit(data)
     seconds = time.perf_counter() - began
     return parameters(net.components_.T, net.intercept_visible_, net.intercept_hidden_) | {"seconds": seconds}
