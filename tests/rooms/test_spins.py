@@ -157,7 +157,7 @@ def test_a_killed_search_goes_on_with_the_same_bits(tmp_path):
     words = np.random.default_rng(0)
     of = problem(of.first, of.second, words.choice([-1, 1], of.coupling.size), of.field)
     write(of, tmp_path / "glass.txt")
-    command = ["spins", "solve", "glass.txt", "--method", "annealing", "--units", "100", "--quiet", "--json"]
+    command = ["spins", "solve", "glass.txt", "--method", "annealing", "--units", "220", "--quiet", "--json"]
     start = [sys.executable, "-c", "from thalweg.cli import main; main()", *command, "--out", "killed"]
     attempt, saved = Attempt(start, cwd=tmp_path), tmp_path / "killed" / "state.safetensors"
     deadline = time.monotonic() + 120
@@ -166,7 +166,7 @@ def test_a_killed_search_goes_on_with_the_same_bits(tmp_path):
         assert attempt.ended(0.05) is None, "the search ended before it was killed"
     attempt.kill()
     resumed, whole = answered(*command[:-2], "--out", "killed"), answered(*command[:-2], "--out", "whole")
-    assert resumed["units"] == whole["units"] == 100
+    assert resumed["units"] == whole["units"] == 220
     assert resumed["energy"] == whole["energy"]
     assert resumed["updates"] == whole["updates"]
     assert Path(resumed["spins_file"]).read_bytes() == Path(whole["spins_file"]).read_bytes()
