@@ -28,7 +28,7 @@ from thalweg.verbs.sample import sample
 METHODS = ("auto", "sweeps", "heat_bath", "tempering", "swendsen_wang", "wolff")
 _EXACT = 20  # spins, up to which all states are looked at
 _RUNGS = 12
-_HOTTEST = 3.0  # in units of the strongest local field: hot enough for any glass to forget
+_HOTTEST = 3.0  # times a typical local field: hot enough for any glass to forget
 
 
 class Drawn(NamedTuple):
@@ -67,8 +67,8 @@ def draw(
 ) -> Drawn:
     """Walk with the law `exp(-E / T)` from random spins, one independent chain beside the other.
 
-    **Arguments:** `temperature` in units of the energy; `method`, one of `METHODS`: `auto` takes clusters where the
-    couplings can all be satisfied at once, and tempering where they are frustrated; `steps` of each chain after the
+    **Arguments:** `temperature` in units of the energy; `method`, one of `METHODS`: `auto` takes clusters where all
+    couplings can be satisfied at once, and tempering elsewhere; `steps` of each chain after the
     `warmup` (by default a fifth as many), of which every so many are kept.
 
     **Raises:** `InputError` for an unknown method, a temperature that is not positive, or too few steps.
@@ -114,7 +114,9 @@ def _method(problem: Problem, name: str, temperature: float) -> tuple[Any, str]:
         else:
             name = "swendsen_wang"
         chosen, _ = _method(problem, name, temperature)
-        why = "the couplings are frustrated" if name == "tempering" else "all couplings can be satisfied at once"
+        why = "all couplings can be satisfied at once"
+        if name == "tempering":
+            why = "couplings are frustrated, fields act, or spins fall apart into several systems"
         return chosen, f"{name} (auto: {why})"
     if name == "tempering":
         return Tempering(HeatBath(), _ladder(problem, temperature)), name
@@ -128,7 +130,7 @@ def _method(problem: Problem, name: str, temperature: float) -> tuple[Any, str]:
 
 
 def _ladder(problem: Problem, temperature: float) -> jax.Array:
-    """Factors on the temperature up to where the strongest local field is weak."""
+    """Factors on the temperature up to where a typical local field is weak."""
     starts, _, couplings, field = problem.to_csr()
     rows = np.add.reduceat(np.append(np.abs(couplings), 0.0), starts[:-1]) * (np.diff(starts) > 0)
     hottest = _HOTTEST * float(np.median(np.sqrt(rows**2 / np.maximum(np.diff(starts), 1)) + np.abs(field)))

@@ -178,8 +178,7 @@ def time_to_solution(
     """
     hear_kernels()
     graph, lowest = sign_graph(problem, "solve"), energy_of_target(problem, target)
-    known = {"couplings": graph.couplings, "neighbours": graph.neighbours, "field": graph.field}
-    known |= {"method": method, "target": target, "limit": seconds}
+    known = graph._asdict() | {"method": method, "target": target, "limit": seconds}
     seeds = {part_name("run", seed=seed + run, **known): seed + run for run in range(runs)}
 
     def compute(name: str) -> dict[str, np.ndarray]:
