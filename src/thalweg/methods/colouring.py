@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,12 +28,19 @@ def colour_classes(energy: Landscape, x: PyTree) -> Int[Array, " n"]:
 
     **Source:** Welsh & Powell, Comput. J. 10, 85 (1967).
     """
-    neighbours = _neighbours(energy, x)
+    return jnp.asarray(greedy_colours(_neighbours(energy, x)))
+
+
+def greedy_colours(neighbours: Sequence[np.ndarray]) -> Int[np.ndarray, " n"]:
+    """A colour for every vertex such that neighbours differ, those with the most neighbours first.
+
+    **Arguments:** `neighbours`, those of each vertex.
+    """
     colours = np.full(len(neighbours), -1, np.int32)
     for here in sorted(range(len(neighbours)), key=lambda i: -len(neighbours[i])):
-        taken = {int(colour) for colour in colours[neighbours[here]]}
+        taken = set(colours[neighbours[here]].tolist())
         colours[here] = next(colour for colour in range(len(taken) + 1) if colour not in taken)
-    return jnp.asarray(colours)
+    return colours
 
 
 def refuse_improper(energy: Landscape, x: PyTree, colours: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int8, UInt32, UInt64
 
 from thalweg.core.errors import InputError
+from thalweg.methods.colouring import greedy_colours
 from thalweg.methods.signs.annealing import COLD, HOT
 from thalweg.methods.signs.graph import SignGraph, height
 from thalweg.methods.signs.ladder import beta_range, schedule
@@ -170,7 +171,7 @@ def _classes(graph: SignGraph) -> tuple[Classes, float]:
     rows = np.repeat(np.arange(size), degrees)
     places = np.arange(graph.neighbours.size) - graph.starts[rows]
     neighbours[rows, places], couplings[rows, places] = graph.neighbours, graph.couplings / scale
-    colours = _colours(graph, degrees)
+    colours = greedy_colours(np.split(graph.neighbours, graph.starts[1:-1]))
     counts = np.bincount(colours)
     sites = np.full((counts.size, int(counts.max())), size, np.int32)
     for colour in range(counts.size):
@@ -178,11 +179,3 @@ def _classes(graph: SignGraph) -> tuple[Classes, float]:
     field = np.append(graph.field / scale, 0.0)
     tables = (jnp.asarray(sites), jnp.asarray(neighbours), jnp.asarray(couplings, float), jnp.asarray(field, float))
     return Classes(*tables), scale
-
-
-def _colours(graph: SignGraph, degrees: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    colours = np.full(graph.size, -1, np.int64)
-    for site in np.argsort(-degrees, kind="stable"):
-        taken = set(colours[graph.neighbours[graph.starts[site] : graph.starts[site + 1]]].tolist())
-        colours[site] = next(colour for colour in range(len(taken) + 1) if colour not in taken)
-    return colours
