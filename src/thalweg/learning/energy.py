@@ -1,91 +1,82 @@
-"""The training loss of one hidden layer, in two algebraically identical forms."""
+"""The training loss of a model as a landscape over its parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from thalweg.core.energy import AbstractEnergy
-from thalweg.core.errors import InputError
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "gelu": jax.nn.gelu,
-    "softplus": jax.nn.softplus,
-    "sigmoid": jax.nn.sigmoid,
-}
+from thalweg.core.energy import AbstractEnergy, AbstractHostField, Landscape
 
 
-class Neurons(eqx.Module):
-    """One hidden layer without an output bias: `f(x) = sum_h v_h phi(w_h . x + b_h)`."""
-
-    w: Float[Array, "hidden inputs"]
-    b: Float[Array, " hidden"]
-    v: Float[Array, " hidden"]
+def squared(prediction: Float[Array, "n m"], y: Float[Array, "n m"]) -> Float[Array, ""]:
+    """Half the squared residual, summed over the outputs and averaged over the items."""
+    return 0.5 * jnp.mean(jnp.sum((prediction - y) ** 2, axis=-1))
 
 
-class HiddenLayerLoss(AbstractEnergy):
-    """Half the mean squared residual plus half `decay` times the sum of all squared parameters.
+def cross_entropy(prediction: Float[Array, "n m"], y: Float[Array, "n m"]) -> Float[Array, ""]:
+    """The mean negative logarithm of the softmax probability, `y` being one-hot rows."""
+    return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(prediction, axis=-1), axis=-1))
 
-    **Arguments:** inputs `x [n, k]` and targets `y [n]`; the weight `decay`; the `activation` by name; and the `form`:
-    `elementwise` sums over the neurons one product at a time, `matmul` leaves the sums to matrix products. The two
-    are the same function; only the rounding differs.
+
+class DataLoss(AbstractEnergy):
+    """How badly a model fits: `measure(predict(params, x), y)`, a landscape over the params.
+
+    **Arguments:** `predict`, from params and all inputs `x [n, ...]` to `[n, m]`; the targets `y [n, m]`; `measure`, by
+    default half the mean squared residual.
     """
 
-    x: Float[Array, "n inputs"] = eqx.field(converter=jnp.asarray)
-    y: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
-    decay: Float[Array, ""] = eqx.field(default=0.0, converter=jnp.asarray)
-    activation: str = "tanh"
-    form: Literal["elementwise", "matmul"] = "elementwise"
-
-    def __check_init__(self):
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise InputError(f"there is no activation {self.activation!r}: choose one of {known}.")
-
-    def outputs(self, neurons: Neurons) -> Float[Array, "n hidden"]:
-        """What each neuron adds to the prediction, input by input."""
-        if self.form == "matmul":
-            inner = self.x @ neurons.w.T + neurons.b
-        else:
-            inner = jnp.sum(self.x[:, None, :] * neurons.w, axis=-1) + neurons.b
-        return ACTIVATIONS[self.activation](inner) * neurons.v
-
-    def prediction(self, neurons: Neurons) -> Float[Array, " n"]:
-        """The output of the network."""
-        if self.form == "matmul":
-            inner = self.x @ neurons.w.T + neurons.b
-            return ACTIVATIONS[self.activation](inner) @ neurons.v
-        return jnp.sum(self.outputs(neurons), axis=-1)
+    predict: Callable[[Any, Array], Array]
+    x: Float[Array, "n ..."] = eqx.field(converter=jnp.asarray)
+    y: Float[Array, "n m"] = eqx.field(converter=jnp.asarray)
+    measure: Callable[[Array, Array], Array] = squared
 
     def __call__(self, x: PyTree) -> Float[Array, ""]:
-        residual = self.prediction(x) - self.y
-        squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(x))
-        return 0.5 * jnp.mean(residual**2) + 0.5 * self.decay.astype(self.y.dtype) * squares
+        return self.measure(self.predict(x, self.x), self.y)
 
 
-def tied(neurons: Neurons) -> Neurons:
-    """Two bit-identical copies of a single neuron."""
-    return jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), neurons)
+class Regularised(AbstractEnergy):
+    """A loss plus half `decay` times the sum of the squares of the penalised parameters.
 
-
-def pair_directions(single: Neurons, sign: int) -> Neurons:
-    """Orthonormal directions in the space of two neurons, both moving alike (`sign=1`) or opposite (`sign=-1`).
-
-    Each leaf has a leading axis of one direction per parameter of the single neuron, in the order w, b, v.
+    **Arguments:** `loss`; `decay`, the weight lambda; `penalised`, one boolean per array of the params in the order of
+    its leaves, by default all true.
     """
-    leaves, structure = jax.tree.flatten(single)
-    sizes = [leaf.size for leaf in leaves]
-    total, start, stacked = sum(sizes), 0, []
-    for leaf, size in zip(leaves, sizes, strict=True):
-        unit = jnp.zeros((total, size), leaf.dtype).at[start : start + size].set(jnp.eye(size, dtype=leaf.dtype))
-        unit = unit.reshape(total, *leaf.shape) / jnp.sqrt(jnp.asarray(2.0, leaf.dtype))
-        stacked.append(jnp.concatenate([unit, sign * unit], axis=1))
-        start += size
-    return jax.tree.unflatten(structure, stacked)
+
+    loss: Landscape
+    decay: Float[Array, ""] = eqx.field(default=0.0, converter=jnp.asarray)
+    penalised: tuple[bool, ...] | None = eqx.field(default=None, static=True)
+
+    def __call__(self, x: PyTree) -> Float[Array, ""]:
+        height = self.loss(x)
+        return height + 0.5 * self.decay.astype(height.dtype) * squares(x, self.penalised)
+
+
+class RegularisedField(AbstractHostField):
+    """`Regularised` for a loss that is computed by somebody else's program."""
+
+    def __init__(self, loss: AbstractHostField, decay: float, penalised: tuple[bool, ...] | None = None):
+        self.loss, self.decay, self.penalised = loss, float(decay), penalised
+
+    def value_and_force_batch(self, x: PyTree) -> tuple[Float[Array, " n"], PyTree]:
+        heights, forces = self.loss.value_and_force_batch(x)
+        leaves, structure = jax.tree.flatten(forces)
+        chosen = self.penalised or (True,) * len(leaves)
+        pulled = [
+            push - self.decay * here if pulls else push
+            for push, here, pulls in zip(leaves, jax.tree.leaves(x), chosen, strict=True)
+        ]
+        penalties = jax.vmap(lambda one: squares(one, self.penalised))(jax.tree.map(jnp.asarray, x))
+        return heights + 0.5 * self.decay * penalties, jax.tree.unflatten(structure, pulled)
+
+
+def squares(params: PyTree, penalised: tuple[bool, ...] | None = None) -> Float[Array, ""]:
+    """The sum of the squares of the penalised arrays."""
+    leaves = jax.tree.leaves(params)
+    chosen = penalised or (True,) * len(leaves)
+    return sum(
+        (jnp.sum(leaf**2) for leaf, one in zip(leaves, chosen, strict=True) if one), jnp.zeros((), leaves[0].dtype)
+    )

@@ -1,4 +1,4 @@
-"""The room's chapters of the tour."""
+"""Chapter 3: two identical neurons part."""
 
 from __future__ import annotations
 
@@ -117,5 +117,5 @@ def _forms_table(steps: int, x: Any, y: Any) -> Table:
 
 
 def chapters() -> tuple[Chapter, ...]:
-    """The chapters of this room, in the order of the tour."""
+    """The chapter of two identical neurons."""
     return (Chapter("symmetry", 3, "Two identical neurons part", _COMMAND, 15.0, _symmetry),)
