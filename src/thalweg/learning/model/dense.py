@@ -38,8 +38,8 @@ Layers = tuple[Layer, ...]
 class Dense(eqx.Module):
     """A fully connected network as a function of its layers: the activation after each layer but the last.
 
-    **Arguments:** the `activation` by name, and the `form`: `elementwise` sums over products one by one, `matmul` leaves
-    the sums to matrix products. The two are the same function; only the rounding differs.
+    **Arguments:** the `activation` by name, and the `form`: `elementwise` sums over products one by one, `matmul`
+    leaves the sums to matrix products. The two are the same function; only the rounding differs.
     """
 
     activation: str = eqx.field(default="tanh", static=True)

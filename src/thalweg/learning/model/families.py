@@ -64,8 +64,8 @@ def family(
       which is not penalised, as the formula for its transition wants it.
     - `mlp`: `depth` weight layers (3) of `width` (8), the `activation` (tanh), all biases penalised but the last one.
 
-    **Arguments:** `depth`, the number of weight layers; `activation`, for `relu`, `tanh` and `mlp` instead of their own;
-    `output_bias`, whether the last layer has one; `form`, how sums are written; `scale` of the random start.
+    **Arguments:** `depth`, the number of weight layers; `activation`, for `relu`, `tanh` and `mlp` instead of their
+    own; `output_bias`, whether the last layer has one; `form`, how sums are written; `scale` of the random start.
 
     **Raises:** `InputError` for options that the family cannot have.
     """

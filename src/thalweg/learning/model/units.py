@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,8 +30,8 @@ class Slot(NamedTuple):
 class Units(NamedTuple):
     """The units of one layer, whose exchange leaves the model's function as it is.
 
-    **Fields:** `name`; `width`, how many there are; the `slots` of their numbers; `odd`, whether turning the signs of all
-    numbers of a unit leaves the function as well.
+    **Fields:** `name`; `width`, how many there are; the `slots` of their numbers; `odd`, whether turning the signs of
+    all numbers of a unit leaves the function as well.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Units(NamedTuple):
     odd: bool = False
 
 
-def table(params: PyTree, units: Units) -> Float[Array, "width numbers"]:
-    """The numbers of each unit as a row, slot by slot."""
+def table(params: PyTree, units: Units) -> Any:
+    """The numbers of each unit as a row `[width, numbers]`, slot by slot; NumPy in, NumPy out."""
     leaves = jax.tree.leaves(params)
     rows = [_moved(leaves[slot.leaf], slot.axis, 0).reshape(units.width, -1) for slot in units.slots]
     return _of(rows[0]).concatenate(rows, axis=1)
