@@ -145,7 +145,11 @@ class EigenvectorFollowing(AbstractSaddleSearch):
 
     def step(self, energy: Any, space: AbstractSpace, state: FollowingState) -> FollowingState:
         resting = tree_norm(state.force) < state.tol
-        small = ravel_pytree(state.x)[0].size <= self.dense
+        # Drawn once for both kinds of kick, also where there is none: it costs little, and its program is large.
+        key, kick_key = jax.random.split(state.key)
+        flat = ravel_pytree(state.x)[0]
+        away = jax.random.normal(kick_key, flat.shape, flat.dtype)
+        small = flat.size <= self.dense
         # One product costs a host program two evaluations, so there the matrix is built at rest only.
         if small and not isinstance(energy, AbstractHostField):
             matrix = hessian(energy, space, state.x)
@@ -157,21 +161,20 @@ class EigenvectorFollowing(AbstractSaddleSearch):
             modes = lambda s: self._modes(space, s, hessian(energy, space, s.x) if small else apply)  # noqa: E731
         proposal = jax.lax.cond(
             resting,
-            lambda s: self._inspected(space, s, modes(s)),
+            lambda s: self._inspected(space, s, modes(s), away)._replace(key=key),
             lambda s: self._climbing(s, apply, found),
             state,
         )
         lost = ~resting & (state.since >= self.patience)
-        proposal = jax.lax.cond(lost, lambda p: self._sent_home(space, state, p), lambda p: p, proposal)
+        proposal = jax.lax.cond(
+            lost, lambda p: self._sent_home(space, state, p, away)._replace(key=key), lambda p: p, proposal
+        )
         return self._moved(energy, space, state, proposal, resting | lost)
 
-    def _sent_home(self, space: AbstractSpace, state: FollowingState, proposal: _Proposal) -> _Proposal:
+    def _sent_home(self, space: AbstractSpace, state: FollowingState, proposal: _Proposal, away: Array) -> _Proposal:
         """Back to where the last kick began, or the start, and from there another way."""
-        flat = ravel_pytree(state.x)[0]
-        key, kick_key = jax.random.split(state.key)
         back = ravel_pytree(space.displacement(state.x, state.home))[0]
-        step = back + self._kick(space, state, jax.random.normal(kick_key, flat.shape, flat.dtype))
-        return proposal._replace(step=step, mode=jnp.zeros_like(flat), key=key)
+        return proposal._replace(step=back + self._kick(space, state, away), mode=jnp.zeros_like(back))
 
     def _kick(self, space: AbstractSpace, state: FollowingState, away: Array) -> Array:
         away = projection_at(space, state.x)(away)
@@ -210,14 +213,11 @@ class EigenvectorFollowing(AbstractSaddleSearch):
         products = products + solves if found is None else found.products  # products with a matrix are free
         return _Proposal(step, image, v, c, state.index, state.verified, state.key, products)
 
-    def _inspected(self, space: AbstractSpace, state: FollowingState, found: Spectrum) -> _Proposal:
+    def _inspected(self, space: AbstractSpace, state: FollowingState, found: Spectrum, away: Array) -> _Proposal:
         """The index at rest, and a kick where it is not one."""
-        flat = ravel_pytree(state.x)[0]
-        key, kick_key = jax.random.split(state.key)
         negative = jnp.sum(found.values < -zero_curvature(found)).astype(jnp.int32)
         verified = (negative == 1) & jnp.all(resolved(found)[:2])
-        away = jax.random.normal(kick_key, flat.shape, flat.dtype)
-        whole = found.values.size == flat.size
+        whole = found.values.size == away.size
         if whole:
             # As heat would: far along soft modes, little along stiff ones, and nothing along zero modes.
             moving = jnp.abs(found.values) > zero_curvature(found)
@@ -225,7 +225,7 @@ class EigenvectorFollowing(AbstractSaddleSearch):
         step = jnp.where(verified, 0, self._kick(space, state, away))
         # After a kick the search for a mode begins anew: at its direction, or at the gradient where that is not clean.
         mode = jnp.where(verified, found.vectors[0], step if whole else 0)
-        return _Proposal(step, step, mode, found.values[0], negative, verified, key, found.products)
+        return _Proposal(step, step, mode, found.values[0], negative, verified, state.key, found.products)
 
     def _moved(
         self, energy: Any, space: AbstractSpace, state: FollowingState, proposal: _Proposal, kicked: Array

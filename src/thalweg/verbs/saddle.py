@@ -64,6 +64,7 @@ def find_saddle(
     tol: float | None = None,
     max_steps: int = 1000,
     key: Key[Array, ""] | None = None,
+    along: PyTree | None = None,
     trace: Trace | None = None,
     throw: bool = True,
     on_chunk: tuple[Hook, ...] | Hook = (),
@@ -83,6 +84,8 @@ def find_saddle(
     - `tol`: bound on the Euclidean norm of the force that can still move `x`; by default as in `relax`.
     - `max_steps`: at most so many steps; one of them is the check at rest.
     - `key`: of the kicks; by default a fixed one, so that the same call gives the same saddle.
+    - `along`: the direction to climb first, with the structure of `x0` (the tangent of a band, say); by default the
+      gradient.
     - `trace`: what to record of the walk (`walk.x`, `.value`, `.force`, `.eigenvalue`).
     - `throw`, `on_chunk`: as in `relax`.
 
@@ -106,6 +109,8 @@ def find_saddle(
     key = jax.random.key(0) if key is None else key
     bound = jnp.asarray(tol, jnp.result_type(*jax.tree.leaves(x)))
     state: Any = begun(method, energy, space, x, bound, key)
+    if along is not None:
+        state = eqx.tree_at(lambda s: s.mode, state, ravel_pytree(space.project(x, along))[0])
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     advance: Any = eqx.Partial(step, method, energy, space)
     end = drive(advance, state, max_steps, judge=_judge, host=host, hooks=hooks, trace=trace)
