@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,7 +187,7 @@ def _check(key: Any, seeds: int, order: str, follow: bool, batch: int | None, ex
 
 def _makes_starts(x0: Any) -> bool:
     """Whether `x0` is a function rather than a start; a callable module with arrays in it is a start."""
-    partial = isinstance(x0, functools.partial)  # those of JAX and Equinox are pytrees, and functions all the same
+    partial = isinstance(x0, functools.partial | eqx.Partial)  # pytrees with arrays in them, functions all the same
     return callable(x0) and (partial or not any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(x0)))
 
 
