@@ -12,7 +12,10 @@ case "$group" in
   bifurcation) wanted="torch==2.13.0 simulated-bifurcation==2.0.0" ;;
   rbms) wanted="torch==2.13.0 rbms==0.5.0 scikit-learn==1.9.1" ;;
   coniii) wanted="coniii==2.3.0" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii" >&2; exit 2 ;;
+  devinterp) wanted="torch==2.13.0 devinterp==2.0.1" ;;
+  curvlinops) wanted="torch==2.13.0 curvlinops-for-pytorch==3.0.1" ;;
+  jaxcont) wanted="jaxcont==0.4.0" ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"

@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from thalweg.diagnostics.closure import closure, loop
     from thalweg.diagnostics.convergence import effective_sample_size, r_hat
     from thalweg.diagnostics.curvature import lowest_modes
+    from thalweg.diagnostics.disconnectivity import disconnectivity
+    from thalweg.diagnostics.spectrum import spectral_density
     from thalweg.interop.host import HostField
+    from thalweg.methods.copies import AbstractCopies, NoCopies, RigidCopies
     from thalweg.methods.data import Batches, Fetched, Whole, Windows
     from thalweg.methods.dynamics import maxwell_velocities
     from thalweg.methods.trace import Trace
     from thalweg.verbs.branch import Branch
     from thalweg.verbs.constrained import relax_constrained
     from thalweg.verbs.continuation import follow_branch, switch_branch
+    from thalweg.verbs.learning_coefficient import learning_coefficient
     from thalweg.verbs.path import Path, find_path
     from thalweg.verbs.relax import relax
     from thalweg.verbs.saddle import find_saddle
     from thalweg.verbs.sample import sample
     from thalweg.verbs.simulate import simulate
+    from thalweg.verbs.survey import Survey, survey
     from thalweg.verbs.sweep import sweep
     from thalweg.verbs.train import EarlyStop, from_loss, train
     from thalweg.verbs.work import work
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AbstractCopies",
     "AbstractEnergy",
     "AbstractHostField",
     "AbstractPath",
@@ -60,17 +66,20 @@ __all__ = [
     "HostField",
     "InputError",
     "MissingExtra",
+    "NoCopies",
     "Outcome",
     "Path",
     "Periodic",
     "Polygon",
     "PrecisionError",
     "Restrict",
+    "RigidCopies",
     "Scaled",
     "Signs",
     "Solution",
     "Straight",
     "Sum",
+    "Survey",
     "ThalwegError",
     "Trace",
     "WalkError",
@@ -78,6 +87,7 @@ __all__ = [
     "Windows",
     "__version__",
     "closure",
+    "disconnectivity",
     "effective_sample_size",
     "find_path",
     "find_saddle",
@@ -85,6 +95,7 @@ __all__ = [
     "force",
     "from_loss",
     "landscapes",
+    "learning_coefficient",
     "loop",
     "lowest_modes",
     "maxwell_velocities",
@@ -93,6 +104,8 @@ __all__ = [
     "relax_constrained",
     "sample",
     "simulate",
+    "spectral_density",
+    "survey",
     "sweep",
     "switch_branch",
     "train",
@@ -110,18 +123,23 @@ _PLACES = {
     "diagnostics.closure": "closure loop",
     "diagnostics.convergence": "effective_sample_size r_hat",
     "diagnostics.curvature": "lowest_modes",
+    "diagnostics.disconnectivity": "disconnectivity",
+    "diagnostics.spectrum": "spectral_density",
     "interop.host": "HostField",
+    "methods.copies": "AbstractCopies NoCopies RigidCopies",
     "methods.data": "Batches Fetched Whole Windows",
     "methods.trace": "Trace",
     "methods.dynamics": "maxwell_velocities",
     "verbs.constrained": "relax_constrained",
     "verbs.branch": "Branch",
     "verbs.continuation": "follow_branch switch_branch",
+    "verbs.learning_coefficient": "learning_coefficient",
     "verbs.path": "Path find_path",
     "verbs.relax": "relax",
     "verbs.saddle": "find_saddle",
     "verbs.sample": "sample",
     "verbs.simulate": "simulate",
+    "verbs.survey": "Survey survey",
     "verbs.sweep": "sweep",
     "verbs.train": "EarlyStop from_loss train",
     "verbs.work": "work",

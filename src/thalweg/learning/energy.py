@@ -63,14 +63,22 @@ class RegularisedField(AbstractHostField):
 
     def value_and_force_batch(self, x: PyTree) -> tuple[Float[Array, " n"], PyTree]:
         heights, forces = self.loss.value_and_force_batch(x)
-        leaves, structure = jax.tree.flatten(forces)
-        chosen = self.penalised or (True,) * len(leaves)
-        pulled = [
-            push - self.decay * here if pulls else push
-            for push, here, pulls in zip(leaves, jax.tree.leaves(x), chosen, strict=True)
-        ]
-        penalties = jax.vmap(lambda one: squares(one, self.penalised))(jax.tree.map(jnp.asarray, x))
-        return heights + 0.5 * self.decay * penalties, jax.tree.unflatten(structure, pulled)
+        return _with_penalty(heights, forces, x, jnp.asarray(self.decay), self.penalised)
+
+
+# Compiled, because single operations cost more than many a host program.
+@eqx.filter_jit
+def _with_penalty(
+    heights: Float[Array, " n"], forces: PyTree, x: PyTree, decay: Float[Array, ""], penalised: tuple[bool, ...] | None
+) -> tuple[Float[Array, " n"], PyTree]:
+    leaves, structure = jax.tree.flatten(forces)
+    chosen = penalised or (True,) * len(leaves)
+    pulled = [
+        push - decay.astype(push.dtype) * here if pulls else push
+        for push, here, pulls in zip(leaves, jax.tree.leaves(x), chosen, strict=True)
+    ]
+    penalties = jax.vmap(lambda one: squares(one, penalised))(x)
+    return heights + 0.5 * decay.astype(heights.dtype) * penalties, jax.tree.unflatten(structure, pulled)
 
 
 def squares(params: PyTree, penalised: tuple[bool, ...] | None = None) -> Float[Array, ""]:

@@ -7,6 +7,6 @@ from thalweg.report.chapter import Chapter
 
 def chapters() -> tuple[Chapter, ...]:
     """The chapters of this room, in the order of the tour."""
-    from thalweg.learning.chapter import symmetry
+    from thalweg.learning.chapter import symmetry, transition
 
-    return symmetry.chapters()
+    return (*symmetry.chapters(), *transition.chapters())

@@ -19,30 +19,55 @@ _STORY = (
 
 
 def _symmetry(telling: Telling) -> Iterator[Block]:
-    from thalweg.learning import figures
-    from thalweg.learning.data import parabola
-    from thalweg.learning.energy import HiddenLayerLoss
-    from thalweg.learning.tasks import symmetry
+    import jax
+
+    from thalweg.learning.figures import symmetry as figures
+    from thalweg.learning.model.pair import choose_pair
+    from thalweg.learning.tasks.audit import audit
+    from thalweg.learning.tasks.growth import measure_at_saddle, optimiser_of
+    from thalweg.learning.tasks.saddle import find_saddle
 
     watch = Stopwatch()
-    x, y = parabola()
-    loss = HiddenLayerLoss(x, y, _DECAY)
+    problem, descent = _twins(), optimiser_of("gd", _ETA)
+    pair = choose_pair(problem)
     telling.note("compiling and relaxing two tied neurons to their saddle")
-    saddle = symmetry.find_saddle(loss)
+    saddle = find_saddle(problem, pair, _DECAY)
     telling.note("measuring how fast a nudge of 1e-8 grows")
-    growth = symmetry.measure_growth(loss, saddle, eta=_ETA)
+    growth = measure_at_saddle(problem, saddle, descent, _DECAY, nudge=1e-8)
+    assert growth is not None  # gradient descent has a derivative everywhere
     telling.note("letting the neurons part")
     steps = 8_000 if telling.effort == "quick" else 12_000
-    parting, _ = symmetry.split(loss, symmetry.nudged(saddle, 1e-6), eta=_ETA, steps=steps, every=100)
+    parting = audit(problem, pair, saddle.nudged(1e-6), descent, _DECAY, steps=steps, every=100)
     yield Prose(_STORY)
-    yield figures.parting_slider(loss, parting, saddle)
+    yield figures.parting_slider(problem, parting, pair)
     yield _rate_claim(growth, watch)
     yield figures.growth_figure(parting, growth)
     yield _better_claim(saddle.loss, float(parting.loss[-1]), watch)
     audited = 4_000 if telling.effort == "quick" else 40_000
+    start = problem.start(jax.random.key(0))
     telling.note(f"auditing {audited:,} steps bit by bit")
-    yield _bits_claim(loss, audited, watch)
-    yield _forms_table(audited, x, y)
+    yield _bits_claim(start, audited, watch)
+    yield _forms_table(start, audited)
+
+
+def _twins(form: Any = "elementwise", dtype: str = "float64") -> Any:
+    from thalweg.learning.data import parabola
+    from thalweg.learning.model.families import family
+
+    return family("tanh", parabola(), width=2, output_bias=False, form=form, dtype=dtype)
+
+
+def _first_bit(problem: Any, start: Any, steps: int) -> int | None:
+    """The step after which a bit of two twins that start at a random point first differs."""
+    import jax
+
+    from thalweg.learning.model.pair import choose_pair
+    from thalweg.learning.tasks.audit import audit
+    from thalweg.learning.tasks.growth import optimiser_of
+
+    pair, descent = choose_pair(problem), optimiser_of("gd", _ETA)
+    twins = pair.tied(jax.tree.map(lambda leaf: leaf.astype(problem.loss.y.dtype), start))
+    return audit(problem, pair, twins, descent, _DECAY, steps=steps, every=steps).identical_until
 
 
 def _rate_claim(growth: Any, watch: Stopwatch) -> Claim:
@@ -76,12 +101,8 @@ def _better_claim(before: float, after: float, watch: Stopwatch) -> Claim:
     )
 
 
-def _bits_claim(loss: Any, steps: int, watch: Stopwatch) -> Claim:
-    import jax.numpy as jnp
-
-    from thalweg.learning.tasks import symmetry
-
-    parted = symmetry.identical_until(loss, symmetry.single_neuron(1, jnp.float64), eta=_ETA, steps=steps)
+def _bits_claim(start: Any, steps: int, watch: Stopwatch) -> Claim:
+    parted = _first_bit(_twins(), start, steps)
     return Claim(
         id="symmetry-bits",
         system="The same twins without a nudge, written as elementwise sums",
@@ -96,19 +117,13 @@ def _bits_claim(loss: Any, steps: int, watch: Stopwatch) -> Claim:
     )
 
 
-def _forms_table(steps: int, x: Any, y: Any) -> Table:
+def _forms_table(start: Any, steps: int) -> Table:
     """The forms whose rounding may seed a split: reported, not asserted, since it depends on the machine."""
-    import jax.numpy as jnp
-
-    from thalweg.learning.energy import HiddenLayerLoss
-    from thalweg.learning.tasks.symmetry import identical_until, single_neuron
-
     rows = []
-    for dtype in (jnp.float32, jnp.float64):
+    for dtype in ("float32", "float64"):
         for form in ("elementwise", "matmul"):
-            loss = HiddenLayerLoss(jnp.asarray(x, dtype), jnp.asarray(y, dtype), jnp.asarray(_DECAY, dtype), form=form)
-            parted = identical_until(loss, single_neuron(1, dtype), eta=_ETA, steps=steps)
-            rows.append((form, jnp.dtype(dtype).name, "never" if parted is None else f"step {parted:,}"))
+            parted = _first_bit(_twins(form, dtype), start, steps)
+            rows.append((form, dtype, "never" if parted is None else f"step {parted:,}"))
     return Table(
         ("form of the same function", "precision", f"first differing bit within {steps:,} steps"),
         rows,
@@ -118,4 +133,4 @@ def _forms_table(steps: int, x: Any, y: Any) -> Table:
 
 def chapters() -> tuple[Chapter, ...]:
     """The chapter of two identical neurons."""
-    return (Chapter("symmetry", 3, "Two identical neurons part", _COMMAND, 15.0, _symmetry),)
+    return (Chapter("symmetry", 3, "Two identical neurons part", _COMMAND, 20.0, _symmetry),)

@@ -28,6 +28,7 @@ class Problem(eqx.Module):
     - `penalised`: one boolean per array of the params, in the order of its leaves; `None` penalises all.
     - `predict`: from params to predictions `[n, m]` on the problem's own inputs, where there are some.
     - `hidden`: from params to the activations of the hidden units on these inputs, one array `[n, width]` per layer.
+    - `notes`: what people should know about the units, such as layers across which nothing may be exchanged.
     """
 
     name: str = eqx.field(static=True)
@@ -37,6 +38,7 @@ class Problem(eqx.Module):
     penalised: tuple[bool, ...] | None = eqx.field(default=None, static=True)
     predict: Callable[[PyTree], Float[Array, "n m"]] | None = None
     hidden: Callable[[PyTree], list[Float[Array, "n width"]]] | None = None
+    notes: tuple[str, ...] = eqx.field(default=(), static=True)
 
     @property
     def copies(self) -> UnitCopies:
