@@ -19,7 +19,7 @@ from _machine import described, write_result
 from _peers import run_peer
 
 from thalweg.learning.model.families import family
-from thalweg.learning.tasks.many import trainings
+from thalweg.learning.tasks.many.trainings import trainings
 
 POINTS, INPUTS, HIDDEN, RATE = 64, 2, 16, 0.1
 STEPS, THREADS, REPEATS = 1000, 2, 3

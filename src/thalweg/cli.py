@@ -21,7 +21,10 @@ _COMMANDS = {
     "data": ("thalweg.cli:data", "Public data sets by name, with checksums."),
     "runs": ("thalweg.cli:runs", "What was run: list, show, resume."),
     "spins": ("thalweg.spins.command:spins", "Ground states, samples, learnt couplings, critical temperatures."),
-    "learning": ("thalweg.learning.command:learning", "Symmetry breaking in training."),
+    "learning": (
+        "thalweg.learning.command:learning",
+        "Symmetry breaking, phase transitions and landscapes of training.",
+    ),
     "robust": ("thalweg.robust.command:robust", "Attack classifiers, and measure the work that it takes."),
 }
 

@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 with install_import_hook("thalweg", "beartype.beartype"):
     import thalweg
     from thalweg.verbs.constrained import relax_constrained
-    from thalweg.learning.tasks import symmetry, study
+    from thalweg.learning.tasks.symmetry import study
     from thalweg.robust.tasks import fit, push, closure
     from thalweg.robust import data
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -61,8 +61,7 @@ thalweg.sweep(family, np.linspace(0.0, 1.0, 2), solve, jnp.ones(1), observe=obse
 thalweg.follow_branch(family, jnp.ones(1), 0.0, bounds=(-0.1, 0.1), max_steps=3, throw=False)
 """
 ROOMS = """
-from thalweg.learning.data import parabola
-study.study(parabola(), steps=50)
+study.study(study.problems(None, None)[0], steps=50)
 train_set, test_set = data.digits()
 net = fit.in_double(fit.fit(train_set, steps=200))
 x, y = jnp.asarray(test_set.x[:40]), jnp.asarray(test_set.y[:40])

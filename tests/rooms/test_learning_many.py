@@ -17,9 +17,9 @@ from thalweg.learning.figures.many import collapse_figure, cumulants_figure, slo
 from thalweg.learning.model.dense import Dense, Layer
 from thalweg.learning.model.families import family
 from thalweg.learning.model.order_parameters import ORDER_PARAMETERS, order_parameter, order_parameters
-from thalweg.learning.tasks.many import textbook_picture, trainings, unfinished
-from thalweg.learning.tasks.sizes import finite_size, linear_moments, sampled, windows
-from thalweg.learning.tasks.slowing import slowing_down
+from thalweg.learning.tasks.many.sizes import finite_size, linear_moments, sampled, windows
+from thalweg.learning.tasks.many.slowing import slowing_down
+from thalweg.learning.tasks.many.trainings import textbook_picture, trainings, unfinished
 from thalweg.runs import Points
 
 STRENGTH = 0.8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,11 +17,12 @@ from thalweg.core.errors import InputError
 from thalweg.learning.data import Regression, parabola, whitened
 from thalweg.learning.model import exact
 from thalweg.learning.model.families import family
-from thalweg.learning.tasks import kinks
-from thalweg.learning.tasks.collapse import collapsed
-from thalweg.learning.tasks.order import exponent, kinked_verdict, verdict
-from thalweg.learning.tasks.posed import posed, result
-from thalweg.learning.tasks.transition import transition
+from thalweg.learning.tasks.transition import kinks
+from thalweg.learning.tasks.transition.collapse import collapsed
+from thalweg.learning.tasks.transition.order import exponent, kinked_verdict, verdict
+from thalweg.learning.tasks.transition.posed import posed, result
+from thalweg.learning.tasks.transition.transition import transition
+from thalweg.runs import Points
 
 pytestmark = pytest.mark.usefixtures("x64")
 TEXTBOOK = 64, -1.0, 1.0
@@ -117,6 +119,7 @@ def test_a_search_over_directions_finds_what_the_scan_does():
 # Branches
 
 
+@pytest.mark.slow  # the quick tour measures the same
 def test_two_layers_cease_to_learn_continuously():
     found, known = studied("linear", 2)
     assert found.verdict.order == "second"
@@ -203,6 +206,21 @@ def test_the_loop_of_relaxations_brackets_what_the_branches_say():
     assert abs(found.loop.width) <= 2 * step
 
 
+@pytest.mark.slow
+def test_kept_parts_are_not_computed_again(tmp_path):
+    problem = family("linear", with_slope(0.8), depth=3, width=1)
+    first, *again = (transition(problem, points=6, seeds=2, done=Points(tmp_path)) for _ in range(2))
+    assert first.verdict == again[0].verdict
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == 3  # the look, and the loop up and down: a second study wrote no other
+    kept[0].unlink()
+    last = transition(problem, points=6, seeds=2, done=Points(tmp_path))
+    assert last.verdict == first.verdict
+    assert last.loop is not None and first.loop is not None  # noqa: PT018
+    assert np.array_equal(last.loop.up, first.loop.up)
+    assert sorted(tmp_path.iterdir()) == kept
+
+
 # Kinks, orders and refusals
 
 
@@ -256,4 +274,4 @@ def test_the_command_answers_with_one_object_and_a_page(tmp_path, monkeypatch):
     wanted = {"order", "lambda_c", "lambda_c_interval", "lambda_spinodal", "beta", "hysteresis_width", "report"}
     assert wanted <= set(answer)
     assert answer["order"] == answer["order_exact"] == "first"
-    assert "Two states change places" in open(answer["report"], encoding="utf-8").read()  # noqa: SIM115
+    assert "Two states change places" in Path(answer["report"]).read_text(encoding="utf-8")

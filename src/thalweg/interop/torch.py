@@ -49,8 +49,8 @@ class TorchFunction:
     def output(self, tensors: Any) -> Any:
         """The module's output tensor for input tensors, in evaluation mode."""
         torch = pytorch()
-        with _evaluating(self.function, torch):
-            result = _refusing(self.name, tensors, lambda: self.function(tensors))
+        with evaluating(self.function, torch):
+            result = refusing(self.name, tensors, lambda: self.function(tensors))
         if not isinstance(result, torch.Tensor) or not result.dtype.is_floating_point:
             raise InputError(f"{self.name} returned {_kind(result)}: return one tensor of floats, batch axis first.")
         return result
@@ -138,7 +138,7 @@ def torch_energy(
 
     def energies(tensors: Any) -> Any:
         output = function.output(tensors)
-        return output if reduce is None else _refusing(f"{function.name}'s reduce", output, partial(reduce, output))
+        return output if reduce is None else refusing(f"{function.name}'s reduce", output, partial(reduce, output))
 
     def value_batch(x: PyTree) -> Array:
         tensors = jax.tree.map(lambda tensor: tensor.clone(), function.tensors(x))
@@ -174,7 +174,7 @@ def slopes_of(values: Any, leaves: list[Any], cotangent: Any, name: str) -> Any:
     if not values.requires_grad:
         raise InputError(detached)
     total = values.sum() if cotangent is None else (values * cotangent).sum()
-    slopes = _refusing(f"{name}'s backward pass", values, lambda: torch.autograd.grad(total, leaves, allow_unused=True))
+    slopes = refusing(f"{name}'s backward pass", values, lambda: torch.autograd.grad(total, leaves, allow_unused=True))
     if any(slope is None for slope in slopes):
         raise InputError(detached)
     return slopes
@@ -198,7 +198,8 @@ def _array(tensor: Any, like: PyTree) -> Any:
 
 
 @contextlib.contextmanager
-def _evaluating(function: Any, torch: Any) -> Iterator[None]:
+def evaluating(function: Any, torch: Any) -> Iterator[None]:
+    """Have every part of a module in evaluation mode, and its `training` flag back afterwards."""
     parts = [part for part in function.modules() if part.training] if isinstance(function, torch.nn.Module) else []
     if parts:
         function.eval()
@@ -209,7 +210,8 @@ def _evaluating(function: Any, torch: Any) -> Iterator[None]:
             part.training = True
 
 
-def _refusing(name: str, given: Any, run: Callable[[], Any]) -> Any:
+def refusing(name: str, given: Any, run: Callable[[], Any]) -> Any:
+    """What `run` returns; what PyTorch refuses becomes one sentence with the shapes that it was `given`."""
     try:
         return run()
     except (RuntimeError, TypeError, ValueError, IndexError) as error:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from thalweg.core.errors import InputError
 from thalweg.interop.host import HostField
-from thalweg.interop.torch import _evaluating, _refusing, pytorch
+from thalweg.interop.torch import evaluating, pytorch, refusing
 
 
 def torch_parameters(module: Any) -> dict[str, np.ndarray]:
@@ -73,9 +73,9 @@ class TorchTraining:
 
     def _output(self, weights: dict[str, Any]) -> Any:
         torch = pytorch()
-        with _evaluating(self.module, torch):
+        with evaluating(self.module, torch):
             call = lambda: torch.func.functional_call(self.module, weights, (self.x,))  # noqa: E731
-            output = _refusing(self.name, self.x, call)
+            output = refusing(self.name, self.x, call)
         if not isinstance(output, torch.Tensor) or output.numel() != self.y.numel():
             shape = list(getattr(output, "shape", []))
             raise InputError(f"{self.name} returns {shape} for targets of {list(self.y.shape)}: make them equal.")

@@ -1,1 +1,1 @@
-"""Symmetry breaking and phase transitions in training."""
+"""Symmetry breaking, phase transitions and the landscape of any training problem."""

@@ -1,4 +1,4 @@
-"""`thalweg learning`: symmetry breaking in training."""
+"""`thalweg learning`: symmetry breaking, phase transitions and landscapes of training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thalweg.console import Console, common
 
 @click.group()
 def learning() -> None:
-    """Symmetry breaking in training."""
+    """Symmetry breaking, phase transitions and landscapes of training."""
 
 
 def _nudge(context: click.Context, parameter: click.Parameter, value: str) -> float | None:
@@ -72,7 +72,7 @@ def symmetry(console: Console, model: str | None, data: Path | None, **options: 
       thalweg learning symmetry net.py:make --data table.csv --optimiser adam
     """
     from thalweg.learning.figures.symmetry import symmetry_page
-    from thalweg.learning.tasks.study import problems, study
+    from thalweg.learning.tasks.symmetry.study import problems, study
 
     place = (model or "").rpartition(":")[0]
     files = [file for file in (Path(place), data) if file is not None and file.is_file()]
@@ -95,6 +95,13 @@ def _range(context: click.Context, parameter: click.Parameter, value: str | None
     return low, high
 
 
+def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        return () if value is None else tuple(int(one) for one in value.split(","))
+    except ValueError:
+        raise click.BadParameter("give whole numbers with commas, as in 50,100,200") from None
+
+
 @learning.command()
 @click.argument("model", required=False)
 @click.option("--family", "name", type=click.Choice(["linear", "relu", "tanh", "mlp"]),
@@ -115,10 +122,14 @@ def _range(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--points", type=click.IntRange(0), default=40, show_default=True,
               help="Of the hysteresis loop; 0 or 1 leaves it out.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=6, show_default=True, help="Random starts at each decay.")
+@click.option("--trainings", type=click.IntRange(0), default=0, show_default=True,
+              help="Independent trainings at each of 28 decays: the textbook's picture.")  # fmt: skip
+@click.option("--slowing", is_flag=True, help="Also relaxation times on both sides of lambda_c.")
+@click.option("--sizes", callback=_counts, help="Numbers of items, as in 50,100,200: also finite-size scaling.")
 @common
 def transition(
     console: Console, model: str | None, data: Path | None, parameter: str | None, points: int, seeds: int,
-    lambdas: tuple[float, float] | None, **options: Any
+    lambdas: tuple[float, float] | None, trainings: int, slowing: bool, sizes: tuple[int, ...], **options: Any
 ) -> None:  # fmt: skip
     """Find at which weight decay lambda a network ceases to learn, and of what order that transition is.
 
@@ -131,24 +142,30 @@ def transition(
     Example:
       thalweg learning transition --family linear --depth 3 --json
       thalweg learning transition --family relu --data table.csv --standardise
+      thalweg learning transition --depth 2 --trainings 8 --slowing --sizes 50,100,200
       thalweg learning transition net.py:make --data table.csv --order-parameter norm
     """
+    from thalweg.learning.figures.many import beside_sections
     from thalweg.learning.figures.transition import transition_page
-    from thalweg.learning.tasks.posed import posed, result
-    from thalweg.learning.tasks.transition import transition as find
+    from thalweg.learning.tasks.many.beside import beside
+    from thalweg.learning.tasks.transition.posed import posed, result
+    from thalweg.learning.tasks.transition.transition import transition as find
     from thalweg.runs import Points
 
     place = (model or "").rpartition(":")[0]
     files = [*([] if data is None else [data]), *([Path(place)] if Path(place).is_file() else [])]
     config = {"model": model, "data": None if data is None else str(data), "parameter": parameter, "points": points}
     config |= {"seeds": seeds, "lambdas": None if lambdas is None else list(lambdas), **options}
+    config |= {"trainings": trainings, "slowing": slowing, "sizes": list(sizes)}
     with console.run(config, files, dtype="float64", free=()) as run:
         of = posed(model, data=data, **options)
         done, hooks = Points(run.directory.path / "parts"), run.hooks("relaxing over the decay", keep=None)
         found = find(of.problem, parameter=parameter, lambdas=lambdas, points=points, seeds=seeds, seed=console.seed,
                      done=done, hooks=hooks)  # fmt: skip
-        answer = result(found, of.exact) | {"data": of.data}
-        page = transition_page(found, of, answer)
+        besides = beside(of.problem, found.parameter, found.verdict.lambda_c, found.bounds, trained=trainings,
+                         slowing=slowing, sizes=sizes, seed=console.seed, done=done, hooks=hooks)  # fmt: skip
+        answer = result(found, of.exact) | besides.result | {"data": of.data}
+        page = transition_page(found, of, answer, beside_sections(besides))
         run.finish(answer | {"report": str(run.directory.report_path)}, page)
 
 

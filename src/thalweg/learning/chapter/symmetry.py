@@ -23,9 +23,9 @@ def _symmetry(telling: Telling) -> Iterator[Block]:
 
     from thalweg.learning.figures import symmetry as figures
     from thalweg.learning.model.pair import choose_pair
-    from thalweg.learning.tasks.audit import audit
-    from thalweg.learning.tasks.growth import measure_at_saddle, optimiser_of
-    from thalweg.learning.tasks.saddle import find_saddle
+    from thalweg.learning.tasks.symmetry.audit import audit
+    from thalweg.learning.tasks.symmetry.growth import measure_at_saddle, optimiser_of
+    from thalweg.learning.tasks.symmetry.saddle import find_saddle
 
     watch = Stopwatch()
     problem, descent = _twins(), optimiser_of("gd", _ETA)
@@ -62,8 +62,8 @@ def _first_bit(problem: Any, start: Any, steps: int) -> int | None:
     import jax
 
     from thalweg.learning.model.pair import choose_pair
-    from thalweg.learning.tasks.audit import audit
-    from thalweg.learning.tasks.growth import optimiser_of
+    from thalweg.learning.tasks.symmetry.audit import audit
+    from thalweg.learning.tasks.symmetry.growth import optimiser_of
 
     pair, descent = choose_pair(problem), optimiser_of("gd", _ETA)
     twins = pair.tied(jax.tree.map(lambda leaf: leaf.astype(problem.loss.y.dtype), start))

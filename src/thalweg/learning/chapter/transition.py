@@ -30,17 +30,23 @@ def _transition(telling: Telling) -> Iterator[Block]:
     yield pictures.profile_slider(deep)
     yield from _first_claims(deep, exact, watch)
     yield pictures.order_figure(deep, exact.curve)
+    if telling.effort != "quick":
+        yield from _shallow(telling, watch)
+        yield from _tanh(telling, watch)
+    yield Citations([PseudoArclength.bibtex])
+
+
+def _shallow(telling: Telling, watch: Stopwatch) -> Iterator[Block]:
+    from thalweg.learning.figures import transition as pictures
+
     telling.note("following two linear layers from their pitchfork")
-    shallow, exact = _studied(depth=2)
-    yield _second_claim(shallow, exact, watch)
-    yield pictures.order_figure(shallow)
+    found, exact = _studied(depth=2)
+    yield _second_claim(found, exact, watch)
+    yield pictures.order_figure(found)
+    yield from _textbook(found, telling)
     telling.note("looking for a transition of ridge regression")
     ridge, _ = _studied(depth=1)
     yield _none_claim(ridge, watch)
-    if telling.effort != "quick":
-        yield from _textbook(shallow, telling)
-        yield from _tanh(telling, watch)
-    yield Citations([PseudoArclength.bibtex])
 
 
 def _tanh(telling: Telling, watch: Stopwatch) -> Iterator[Block]:
@@ -58,7 +64,7 @@ def _textbook(found: Any, telling: Telling) -> Iterator[Block]:
     import numpy as np
 
     from thalweg.learning.figures.many import trainings_figure
-    from thalweg.learning.tasks.many import trainings
+    from thalweg.learning.tasks.many.trainings import trainings
 
     telling.note("training two linear layers from many random starts")
     decays = found.verdict.lambda_c * np.linspace(0.1, 1.4, 27)
@@ -67,8 +73,8 @@ def _textbook(found: Any, telling: Telling) -> Iterator[Block]:
 
 
 def _studied(name: str = "linear", depth: int | None = None, parameter: str | None = None) -> tuple[Any, Any]:
-    from thalweg.learning.tasks.posed import posed
-    from thalweg.learning.tasks.transition import transition
+    from thalweg.learning.tasks.transition.posed import posed
+    from thalweg.learning.tasks.transition.transition import transition
 
     of = posed(name=name, depth=depth)
     return transition(of.problem, parameter=parameter, points=0, seeds=4), of.exact
@@ -152,4 +158,4 @@ def _tanh_claim(found: Any, watch: Stopwatch) -> Claim:
 
 def chapters() -> tuple[Chapter, ...]:
     """The chapter of the transitions over the weight decay."""
-    return (Chapter("transition", 4, "Networks cease to learn", _COMMAND, 25.0, _transition),)
+    return (Chapter("transition", 4, "Networks cease to learn", _COMMAND, 40.0, _transition),)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray
 
-from thalweg.learning.tasks.many import curve_of
-from thalweg.learning.tasks.sizes import Scaled, curves
-from thalweg.learning.tasks.slowing import Slowing
-from thalweg.report import PaperFigure, as_svg, paper_figure, paper_style
+from thalweg.learning.tasks.many.beside import Beside
+from thalweg.learning.tasks.many.sizes import Scaled, curves
+from thalweg.learning.tasks.many.slowing import Slowing
+from thalweg.learning.tasks.many.trainings import curve_of
+from thalweg.report import PaperFigure, Section, Table, as_svg, paper_figure, paper_style
 
 
 def trainings_figure(found: xarray.Dataset, order: str, exact: tuple[np.ndarray, np.ndarray] | None = None):
@@ -76,3 +79,23 @@ def collapse_figure(found: Scaled) -> PaperFigure:
         axes.legend()
         told = f"With nu = {nu:.3g} and beta = {beta:.3g} all sizes fall onto one curve (quality {best.quality:.2g})."
         return PaperFigure(as_svg(figure), told, "collapse.svg")
+
+
+def beside_sections(found: Beside) -> list[Section]:
+    """What was asked for besides a transition, a section each."""
+    sections = []
+    if found.trained is not None:
+        dataset, told = found.trained
+        sections.append(Section("Independent trainings", [trainings_figure(dataset, found.parameter), _rows(told)]))
+    if found.slowing is not None:
+        sections.append(Section("Slowing down", [slowing_figure(found.slowing), _rows(found.slowing.result)]))
+    if found.sizes is not None:
+        pictures = [cumulants_figure(found.sizes), collapse_figure(found.sizes)]
+        sections.append(Section("Finite sizes", [*pictures, _rows(found.sizes.result)]))
+    return sections
+
+
+def _rows(result: dict[str, Any]) -> Table:
+    plain = (str, int, float, bool)
+    rows = [(name.replace("_", " "), one if isinstance(one, plain) else str(one)) for name, one in result.items()]
+    return Table(("quantity", "value"), rows)

@@ -11,9 +11,9 @@ from thalweg.learning.energy import DataLoss
 from thalweg.learning.model.pair import Pair
 from thalweg.learning.model.problem import Problem
 from thalweg.learning.model.units import table, with_table
-from thalweg.learning.tasks.audit import Split
-from thalweg.learning.tasks.growth import Growth
-from thalweg.learning.tasks.study import Study
+from thalweg.learning.tasks.symmetry.audit import Split
+from thalweg.learning.tasks.symmetry.growth import Growth
+from thalweg.learning.tasks.symmetry.study import Study
 from thalweg.report import Marker, Page, PaperFigure, Prose, Section, Slider, Table, as_svg, paper_figure, paper_style
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from thalweg.learning.model.exact import linear_decay
-from thalweg.learning.tasks.branches import Curve
-from thalweg.learning.tasks.order import measured
-from thalweg.learning.tasks.posed import Posed
-from thalweg.learning.tasks.transition import Transition, measure_of
+from thalweg.learning.tasks.transition.branches import Curve, like_of
+from thalweg.learning.tasks.transition.order import measured
+from thalweg.learning.tasks.transition.posed import Posed
+from thalweg.learning.tasks.transition.transition import Transition, measure_of
 from thalweg.report import Marker, Page, PaperFigure, Prose, Section, Slider, Table, as_svg, paper_figure, paper_style
 
 _LABELS = {
@@ -21,13 +22,14 @@ _LABELS = {
 }
 
 
-def transition_page(found: Transition, posed: Posed, answer: dict[str, Any]) -> Page:
-    """The report of one study."""
+def transition_page(found: Transition, posed: Posed, answer: dict[str, Any], more: Sequence[Section] = ()) -> Page:
+    """The report of one study, with `more` sections at its end."""
     verdict = found.verdict
     told = {"first": "First order", "second": "Second order", "none": "No transition"}[verdict.order]
     where = "" if verdict.lambda_c is None else f" at lambda_c = {verdict.lambda_c:.8g}"
     summary = f"{told}{where}: {verdict.why}."
-    rows = [(key.replace("_", " "), _cell(value)) for key, value in answer.items() if key != "evidence"]
+    apart = ("evidence", "trainings", "slowing", "sizes")
+    rows = [(key.replace("_", " "), _cell(value)) for key, value in answer.items() if key not in apart]
     proofs = [(key.replace("_", " "), _cell(value)) for key, value in answer["evidence"].items()]
     blocks: list[Any] = [Prose(f"{found.problem.name}; data: {posed.data}. {summary}")]
     if found.ascent is not None or found.loop is not None:
@@ -37,7 +39,7 @@ def transition_page(found: Transition, posed: Posed, answer: dict[str, Any]) -> 
     if verdict.order == "first" and found.ascent is not None:
         blocks.append(profile_slider(found))
     blocks += [Table(("quantity", "value"), rows), Table(("evidence", "value"), proofs)]
-    return Page("A transition over the weight decay", summary, [Section("Transition", blocks)])
+    return Page("A transition over the weight decay", summary, [Section("Transition", blocks), *more])
 
 
 def _cell(value: Any) -> str | int | float | bool | None:
@@ -74,19 +76,12 @@ def order_figure(found: Transition, exact: tuple[float, int] | None = None) -> P
 
 
 def _branch(axes: Any, found: Transition, curve: Curve, *, first: bool) -> None:
-    value = measured(found.problem, measure_of(found), curve.x, like_of(found))
+    value = measured(found.problem, measure_of(found), curve.x, like_of(found.problem))
     minimum = curve.index == 0
     axes.plot(curve.decay, np.where(minimum, value, np.nan), color="C0", label="minimum" if first else None)
     if not minimum.all():
         dashed = np.where(~minimum | np.roll(~minimum, 1), value, np.nan)
         axes.plot(curve.decay, dashed, "--", color="C0", label="not a minimum" if first else None)
-
-
-def like_of(found: Transition) -> Any:
-    """Parameters with the structure of the problem's."""
-    import jax
-
-    return found.problem.start(jax.random.key(0))
 
 
 def losses_figure(found: Transition) -> PaperFigure:
@@ -129,7 +124,7 @@ def profile_slider(found: Transition, *, frames: int = 60) -> Slider:
     end = float(verdict.spinodal or curve.decay[rows].max())
     decays = np.linspace(max(0.4 * float(verdict.lambda_c or end), curve.decay[rows].min()), 0.999 * end, frames)
     nearest = [int(rows[np.argmin(np.abs(curve.decay[rows] - decay))]) for decay in decays]
-    unravel, along = ravel_pytree(like_of(found))[1], np.linspace(-0.25, 1.4, 67)
+    unravel, along = ravel_pytree(like_of(found.problem))[1], np.linspace(-0.25, 1.4, 67)
     problem = found.problem
 
     @jax.jit

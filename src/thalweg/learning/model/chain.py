@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from thalweg.interop.torch import _evaluating, pytorch
+from thalweg.interop.torch import evaluating, pytorch
 from thalweg.learning.model.modules import joined
 from thalweg.learning.model.units import Slot, Units
 
@@ -162,7 +162,7 @@ def _torch_link(name: str, part: Any, leaves: dict[str, int], at: int) -> Link:
     numbers = {key: leaves[place] for key, place in places.items() if place in leaves}
     kind = type(part).__name__
     if not own and not buffers:
-        with _evaluating(part, torch):
+        with evaluating(part, torch):
             return Between(odd=_is_odd(part, lambda array: torch.tensor(array[None])))
     if buffers or len(numbers) < len(own):
         return Barrier(f"{name} ({kind}) has {'buffers' if buffers else 'frozen weights'}")

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, PyTree
 from thalweg.core.errors import InputError
 from thalweg.learning.model.pair import Pair
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.descend import descend
-from thalweg.learning.tasks.saddle import Saddle
-from thalweg.learning.tasks.tangent import follow, tangent_update
+from thalweg.learning.tasks.symmetry.descend import descend
+from thalweg.learning.tasks.symmetry.saddle import Saddle
+from thalweg.learning.tasks.symmetry.tangent import follow, tangent_update
 
 Optimiser = Literal["gd", "momentum", "adam"]
 MOMENTUM = 0.9

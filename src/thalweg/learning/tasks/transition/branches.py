@@ -23,6 +23,7 @@ from thalweg.verbs.branch import Branch
 from thalweg.verbs.continuation import follow_branch, switch_branch
 
 KINDS = ("fold", "pitchfork", "transcritical")
+_POOL = 16  # random starts that are drawn together
 
 
 class Resized(AbstractEnergy):
@@ -140,6 +141,25 @@ def loss_of(problem: Problem) -> Landscape:
             "another library cannot give: write it in JAX."
         )
     return problem.loss
+
+
+def like_of(problem: Problem) -> PyTree:
+    """Parameters of the problem's structure, all zero."""
+    shapes = jax.eval_shape(problem.start, jax.random.key(0))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@eqx.filter_jit
+def _pool(problem: Problem, seed: Array, place: Array, part: Array) -> Array:
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), place), part)
+    return jax.vmap(lambda tree: ravel_pytree(tree)[0])(problem.starts(key, _POOL))
+
+
+def drawn(problem: Problem, seed: int, place: int, count: int) -> Float[np.ndarray, "count n"]:
+    """Random starts of a problem, flat; other ones for each place."""
+    # Drawn by one compiled program, whatever their count: drawing alone compiles for more than a second.
+    parts = [_pool(problem, *map(jnp.asarray, (seed, place, part))) for part in range(-(-count // _POOL))]
+    return np.concatenate([np.asarray(part) for part in parts])[:count]
 
 
 def switched(

@@ -17,10 +17,17 @@ from thalweg.learning.model.dense import Form
 from thalweg.learning.model.families import family as build
 from thalweg.learning.model.pair import Pair, choose_pair
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.audit import Seed, Split, audit, seeded_by
 from thalweg.learning.tasks.bring import bring
-from thalweg.learning.tasks.growth import MOMENTUM, Growth, Optimiser, along_a_training, measure_at_saddle, optimiser_of
-from thalweg.learning.tasks.saddle import Saddle, find_saddle
+from thalweg.learning.tasks.symmetry.audit import Seed, Split, audit, seeded_by
+from thalweg.learning.tasks.symmetry.growth import (
+    MOMENTUM,
+    Growth,
+    Optimiser,
+    along_a_training,
+    measure_at_saddle,
+    optimiser_of,
+)
+from thalweg.learning.tasks.symmetry.saddle import Saddle, find_saddle
 
 RATES: dict[str, float] = {"gd": 0.1, "momentum": 0.1, "adam": 0.01}
 

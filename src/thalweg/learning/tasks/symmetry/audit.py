@@ -16,7 +16,7 @@ from thalweg.core.hooks import Hook
 from thalweg.learning.energy import DataLoss, Regularised
 from thalweg.learning.model.pair import Pair
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.descend import Watched, descend
+from thalweg.learning.tasks.symmetry.descend import Watched, descend
 from thalweg.methods.data import AbstractData, Batches
 
 Seed = Literal["nudge", "noise", "rounding", "nothing"]

@@ -15,7 +15,7 @@ from thalweg.core.energy import Scaled
 from thalweg.core.hooks import Hook, Store
 from thalweg.core.solution import Solution
 from thalweg.learning.model.order_parameters import OrderParameter
-from thalweg.learning.tasks.learnt import Relaxer
+from thalweg.learning.tasks.transition.learnt import Relaxer
 from thalweg.verbs.relax import relax
 from thalweg.verbs.sweep import sweep
 
@@ -79,7 +79,7 @@ def hysteresis(
         eqx.Partial(_carried, jnp.asarray(relaxer.top, flat.dtype), jnp.asarray(noise, flat.dtype)),
         unravel(jnp.asarray(start, flat.dtype)),
         observe=eqx.Partial(_observed, relaxer.problem, measure),
-        key=jax.random.fold_in(relaxer.random, 15485863),
+        key=jax.random.fold_in(jax.random.key(relaxer.seed), 15485863),
         follow=True,
         order="both",
         done=done,

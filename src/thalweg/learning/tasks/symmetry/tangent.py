@@ -12,8 +12,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from thalweg.learning.model.pair import Pair
-from thalweg.learning.tasks.descend import Watched
-from thalweg.methods.data import Whole
+from thalweg.learning.tasks.symmetry.descend import EveryStep, Watched
 from thalweg.methods.trace import Trace
 from thalweg.verbs.train import train
 
@@ -82,7 +81,7 @@ def follow(
     every = max(1, steps // _RECORDS)
     base = pair.tied(start)
     along = pair.moved(jax.tree.map(jnp.zeros_like, base), direction)
-    data, key = Whole(energy), jax.random.key(0)
+    data, key = EveryStep(energy), jax.random.key(0)
     trace = Trace(eqx.Partial(_along, pair), every)
     both = tangent_optimiser(rule)
     tangent = train(_Both(base, along), _Slopes(), data, both, key=key, steps=steps, trace=trace)

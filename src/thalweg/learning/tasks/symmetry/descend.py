@@ -17,13 +17,28 @@ from thalweg.core.hooks import Hook
 from thalweg.core.solution import Outcome, Solution
 from thalweg.learning.model.pair import Pair
 from thalweg.learning.model.units import table, with_table
-from thalweg.methods.data import AbstractData, Whole
+from thalweg.methods.data import AbstractData
 from thalweg.methods.gradient import Gradient
 from thalweg.methods.trace import Trace
 from thalweg.verbs.relax import relax
 from thalweg.verbs.train import train
 
 Observe = Callable[[PyTree, PyTree, Array], PyTree]
+
+
+class EveryStep(AbstractData):
+    """One landscape as the batch of every step.
+
+    Unlike data in `Whole` it may hold infinities: a layer for maximum pooling begins with minus infinity.
+    """
+
+    loss: Landscape
+
+    def init(self, key: Array) -> None:
+        return None
+
+    def next(self, cursor: None) -> tuple[Landscape, None]:
+        return self.loss, None
 
 
 class Watched(eqx.Module):
@@ -81,7 +96,7 @@ def descend(
     return train(
         start,
         Watched() if watch is None else watch,
-        loss if isinstance(loss, AbstractData) else Whole(loss),
+        loss if isinstance(loss, AbstractData) else EveryStep(loss),
         rule,
         carry=jnp.array(-1),
         key=jax.random.key(seed),

@@ -12,9 +12,9 @@ from thalweg.learning.data import Regression, parabola, read_csv, standardised, 
 from thalweg.learning.model.exact import is_white, linear_transitions, relu_transition
 from thalweg.learning.model.families import family
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.branches import KINDS
 from thalweg.learning.tasks.bring import bring
-from thalweg.learning.tasks.transition import Transition
+from thalweg.learning.tasks.transition.branches import KINDS
+from thalweg.learning.tasks.transition.transition import Transition
 
 
 class Exact(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -34,8 +35,9 @@ class Saddle(NamedTuple):
     **Fields:** the tied `params`; their `loss`; the `pair`; the `eigenvalues` of the antisymmetric Hessian block
     `H11 - H12`, ascending (the lowest ones, where units have more than 256 numbers), and their unit `vectors` [k, m]
     in the coordinates of `pair.apart`; `stiffest`, the largest curvature in any direction, which bounds the learning
-    rate of gradient descent by 2 / stiffest; `force`, the norm of what is left of the gradient, and whether that
-    counts as being `at_rest`.
+    rate of gradient descent by 2 / stiffest; whether it
+    is a `tied_minimum`, from which only parting leads down; `force`, the norm of what is left of the gradient, and
+    whether that counts as being `at_rest`.
     """
 
     params: PyTree
@@ -44,6 +46,7 @@ class Saddle(NamedTuple):
     eigenvalues: np.ndarray
     vectors: np.ndarray
     stiffest: float
+    tied_minimum: bool
     force: float
     at_rest: bool
 
@@ -103,23 +106,32 @@ def find_saddle(
         ends = _rests(tied(energy, pair), problem, key, count, pair, bound, eps**0.4)
     looked = (Saddle(at, loss, pair, *curvatures(energy, at, pair), force, False) for at, loss, force in ends)
     lowest = next(looked)
-    found = lowest if lowest.parts else next((other for other in looked if other.parts), lowest)
+    # Collapsed ReLU units rest near a kink from which the tied network itself would go down: no place to stay at.
+    parting = (other for other in itertools.chain([lowest], looked) if other.parts and other.tied_minimum)
+    found = next(parting, lowest)
     # A force of the square root of eps moves the state far less than the linear law of small nudges can tell.
     return found._replace(at_rest=found.force < eps**0.5)
 
 
-def curvatures(energy: Any, params: PyTree, pair: Pair) -> tuple[np.ndarray, np.ndarray, float]:
-    """The eigenvalues and eigenvectors of the antisymmetric block, and the largest curvature in any direction."""
+def curvatures(energy: Any, params: PyTree, pair: Pair) -> tuple[np.ndarray, np.ndarray, float, bool]:
+    """The curvature at tied units: where they would part, at its largest, and whether the tied network is at a minimum.
+
+    **Returns:** the eigenvalues and eigenvectors [k, m] of the antisymmetric block; the largest curvature in any
+    direction; whether none goes down that keeps the units tied (looked at up to 256 numbers, granted beyond).
+    """
     z = jnp.zeros_like(pair.apart(params))
     if sum(leaf.size for leaf in jax.tree.leaves(params)) <= WHOLE_BLOCK:
         of = _hessian_on_host if isinstance(energy, AbstractHostField) else _hessian
         whole = np.asarray(of(energy, params))
         parting = np.asarray(_directions(pair, params, z))
         values, vectors = np.linalg.eigh(parting @ whole @ parting.T)
-        return values, vectors.T, float(np.linalg.eigvalsh(whole)[-1])
+        alike = np.eye(len(whole)) - parting.T @ parting
+        stiffest, lowest = float(np.linalg.eigvalsh(whole)[-1]), float(np.linalg.eigvalsh(alike @ whole @ alike)[0])
+        return values, vectors.T, stiffest, lowest > -(np.finfo(whole.dtype).eps ** 0.5) * stiffest
     small = z.size <= WHOLE_BLOCK
     modes = lowest_modes(apart(energy, params, pair), z, count=z.size if small else _MODES, dense=small)
-    return np.asarray(modes.values), np.asarray(modes.directions), float(lowest_modes(energy, params, count=1).highest)
+    stiffest = float(lowest_modes(energy, params, count=1).highest)
+    return np.asarray(modes.values), np.asarray(modes.directions), stiffest, True
 
 
 def _rests(

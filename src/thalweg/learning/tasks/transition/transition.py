@@ -12,12 +12,12 @@ from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook, Store
 from thalweg.learning.model.order_parameters import OrderParameter, order_parameter, order_parameters
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks import kinks
-from thalweg.learning.tasks.branches import Walked, followed, loss_of
-from thalweg.learning.tasks.collapse import Collapsed, Ground, along, collapsed, constant, is_penalised
-from thalweg.learning.tasks.learnt import GAIN, Ascent, Look, Relaxer, ascend
-from thalweg.learning.tasks.loops import Loop, hysteresis
-from thalweg.learning.tasks.order import (
+from thalweg.learning.tasks.transition import kinks
+from thalweg.learning.tasks.transition.branches import Walked, followed, loss_of
+from thalweg.learning.tasks.transition.collapse import Collapsed, Ground, along, collapsed, constant, is_penalised
+from thalweg.learning.tasks.transition.learnt import GAIN, Ascent, Look, Relaxer, ascend
+from thalweg.learning.tasks.transition.loops import Loop, hysteresis
+from thalweg.learning.tasks.transition.order import (
     Exponent,
     Onset,
     Verdict,

@@ -13,9 +13,9 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from thalweg.core.energy import AbstractEnergy, Landscape
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.branches import loss_of
-from thalweg.learning.tasks.collapse import Ground
-from thalweg.learning.tasks.learnt import LANES, Relaxer
+from thalweg.learning.tasks.transition.branches import drawn, like_of, loss_of
+from thalweg.learning.tasks.transition.collapse import Ground
+from thalweg.learning.tasks.transition.learnt import LANES, Relaxer
 from thalweg.verbs.relax import relax
 
 _LINE = 4001  # points on a line between two starts, on which kinks are looked for
@@ -38,9 +38,10 @@ def is_smooth(problem: Problem) -> bool:
 
     The largest second difference of the slope falls by four where the spacing is halved, and by two across a kink.
     """
-    ratios = []
+    unravel, ratios = jax.jit(ravel_pytree(like_of(problem))[1]), []
+    starts = drawn(problem, 1, 0, 6)
     for place in range(3):
-        ends = [problem.start(jax.random.fold_in(jax.random.key(1), 2 * place + side)) for side in (0, 1)]
+        ends = (unravel(starts[2 * place + side]) for side in (0, 1))
         slope = np.asarray(_slopes_on_line(loss_of(problem), *ends))
         fine, coarse = (np.abs(np.diff(slope[::stride], 2)).max() for stride in (1, 2))
         noise = 1e3 * np.finfo(slope.dtype).eps * np.abs(slope).max()
@@ -90,7 +91,7 @@ def steepest(relaxer: Relaxer, held: Bool[np.ndarray, " n"]) -> float:
     flat, unravel = ravel_pytree(relaxer.like)
     at = unravel(jnp.asarray(relaxer.state.x, flat.dtype))
     energy = Leaving(loss_of(relaxer.problem), at, jnp.asarray(held, flat.dtype))
-    starts = jax.random.normal(jax.random.fold_in(relaxer.random, 104729), (_STARTS, len(held)), flat.dtype)
+    starts = jnp.asarray(np.random.default_rng([relaxer.seed, 104729]).normal(size=(_STARTS, len(held))), flat.dtype)
     rough = np.abs(np.asarray(jax.vmap(energy)(starts))).max()
     values = np.asarray(_left(energy, jnp.asarray(float(rough) or 1.0, flat.dtype), starts)[1])
     return -float(np.nanmin(values))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from thalweg.core.errors import InputError
 from thalweg.learning.model.order_parameters import OrderParameter
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.branches import Curve, Walked, followed, switched
+from thalweg.learning.tasks.transition.branches import Curve, Walked, followed, switched
 
 Order = Literal["first", "second", "none"]
 _STEP = 2e-4  # the first step onto the emanating branch, in units of the size of the parameters

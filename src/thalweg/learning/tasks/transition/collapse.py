@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
@@ -15,7 +14,7 @@ from scipy.interpolate import CubicHermiteSpline, make_interp_spline
 from thalweg.core.energy import Landscape
 from thalweg.core.space import Euclidean
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.branches import Curve, loss_of
+from thalweg.learning.tasks.transition.branches import Curve, drawn, like_of, loss_of
 from thalweg.methods.curvature import hessian
 
 _EVEN = 1e-8  # of the slopes of a random start: below it, collapse is a stationary point
@@ -66,13 +65,14 @@ def collapsed(problem: Problem) -> Collapsed:
     Its Hessian over the decay is `H + decay * P`, with `P` the projection on the penalised parameters: it is singular
     where the decay is minus an eigenvalue of `H` after the free parameters are eliminated, for all decays at once.
     """
-    start, loss = problem.start(jax.random.key(0)), loss_of(problem)
-    unravel, held = ravel_pytree(start)[1], is_penalised(problem, start)
-    scale = float(jnp.linalg.norm(slopes(loss, start)[1]))
-    x = np.zeros(len(held), np.asarray(ravel_pytree(start)[0]).dtype)
+    loss, like = loss_of(problem), like_of(problem)
+    unravel, held = jax.jit(ravel_pytree(like)[1]), is_penalised(problem, like)
+    start = drawn(problem, 0, 0, 1)[0]
+    scale = float(np.linalg.norm(slopes(loss, unravel(start))[1]))
+    x = np.zeros_like(start)
     for _ in range(_NEWTON):
-        height, slope = (np.asarray(part) for part in slopes(loss, unravel(jnp.asarray(x))))
-        bent = np.asarray(curvature(loss, unravel(jnp.asarray(x))))
+        height, slope = (np.asarray(part) for part in slopes(loss, unravel(x)))
+        bent = np.asarray(curvature(loss, unravel(x)))
         if np.linalg.norm(slope[~held]) <= 1e-3 * _EVEN * scale:
             break
         x[~held] -= np.linalg.pinv(bent[np.ix_(~held, ~held)], hermitian=True) @ slope[~held]

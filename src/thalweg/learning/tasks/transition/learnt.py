@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, PyTree
 from thalweg.core.energy import Scaled
 from thalweg.core.errors import InputError
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.branches import Curve, Walked, followed, loss_of
-from thalweg.learning.tasks.collapse import Collapsed, Ground, curvature
+from thalweg.learning.tasks.transition.branches import Curve, Walked, drawn, followed, like_of, loss_of
+from thalweg.learning.tasks.transition.collapse import Collapsed, Ground, curvature
 from thalweg.verbs.relax import relax
 
 LANES = 48  # relaxations at once, always as many: one compilation serves all of a study
@@ -52,23 +52,21 @@ class Relaxer:
 
     def __init__(self, problem: Problem, state: Collapsed, seed: int):
         self.problem, self.state = problem, state
-        self.like = problem.start(jax.random.key(0))
-        self.random = jax.random.key(seed)
-        unravel = ravel_pytree(self.like)[1]
-        bent = [np.asarray(curvature(loss_of(problem), unravel(jnp.asarray(x)))) for x in self.starts(-1, 3)]
+        self.like = like_of(problem)
+        self.seed = seed
+        unravel = jax.jit(ravel_pytree(self.like)[1])
+        bent = [np.asarray(curvature(loss_of(problem), unravel(x))) for x in self.starts(10_000, 3)]
         self.top = max(state.stiffness, *(float(np.abs(np.linalg.eigvalsh(one)).max()) for one in bent))
         if not np.isfinite(self.top) or self.top <= 0:
             raise InputError(f"{problem.name}: its loss has no finite curvature at random starts: scale its data.")
 
     def starts(self, place: int, count: int) -> Float[np.ndarray, "count n"]:
         """Random flat starts, other ones for each place."""
-        drawn = self.problem.starts(jax.random.fold_in(self.random, place + 1), count)
-        return np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(drawn))
+        return drawn(self.problem, self.seed, place, count)
 
     def noisy(self, x: np.ndarray, place: int, count: int, size: float = 1e-3) -> Float[np.ndarray, "count n"]:
         """Copies of `x` with noise of that relative size."""
-        key = jax.random.fold_in(jax.random.fold_in(self.random, 7919), place)
-        noise = np.asarray(jax.random.normal(key, (count, len(x)), x.dtype))
+        noise = np.random.default_rng([self.seed, 7919, place]).normal(size=(count, len(x)))
         return x + size * (np.linalg.norm(x) or 1.0) / np.sqrt(len(x)) * noise
 
     def __call__(self, decays: Any, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Small networks by the thousand: order parameters, slowing down, finite sizes."""

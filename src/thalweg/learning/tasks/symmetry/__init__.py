@@ -1,0 +1,1 @@
+"""Two identical units: the saddle, the rate, the audit."""

@@ -1,0 +1,1 @@
+"""Phase transitions over the penalty: branches, order, exact values."""
