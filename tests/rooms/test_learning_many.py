@@ -129,6 +129,7 @@ def test_trainings_refuse(decays, said):
         trainings(family("linear", plain()), decays, key=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_relaxation_diverges_as_the_softest_curvature_says(x64, tmp_path):
     decays = STRENGTH * (1 + np.array([-0.1, -0.05, -0.02, 0.02, 0.05, 0.1]))
     problem = family("linear", plain(), width=2)
@@ -148,6 +149,7 @@ def test_relaxation_diverges_as_the_softest_curvature_says(x64, tmp_path):
         slowing_down(problem, [0.3, 0.2, 0.1], key=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_draws_follow_the_exact_law(x64):
     values = windows(STRENGTH, 0.2, [40, 160], values=2)
     problem = family("linear", plain(), width=2, form="columns")

@@ -217,6 +217,7 @@ def on_host(loss) -> HostField:
     return HostField(lambda x: jax.tree.map(np.asarray, both(x)))
 
 
+@pytest.mark.slow
 def test_the_block_of_any_pair_is_the_difference_of_hessian_blocks_also_by_differences():
     loss = DataLoss(predict, *parabola())
     problem = Problem("own", loss, start, UNITS)

@@ -142,6 +142,7 @@ def test_a_regression_has_half_its_parameters_less_what_is_held(x64, regression)
     assert abs(3 - exact) > 0.5  # the localisation shows
 
 
+@pytest.mark.slow
 def test_batches_agree_and_a_coarse_step_is_told(x64, regression):
     data, start, curvatures = regression
     settings = {"data": data, "n": 512, "key": jax.random.key(1), "steps": 20_000, "warmup": 500}

@@ -101,6 +101,7 @@ class Wells:
         return DoubleWell()(x["u"]) + 2 * DoubleWell()(x["v"])
 
 
+@pytest.mark.slow
 def test_copies_count_once_and_any_pytree_will_do(x64):
     x = {"u": jnp.array([[0.9], [-0.8], [0.7]]), "v": jnp.array([[1.1], [-0.9], [-1.2]])}
     options = {

@@ -105,7 +105,7 @@ def connect(
 
 @eqx.filter_jit
 def _rested(energy: Any, pair: PyTree, tol: float, max_steps: int) -> Solution:
-    return jax.vmap(lambda x: relax(energy, x, "lbfgs", tol=tol, max_steps=max_steps, throw=False))(pair)
+    return jax.lax.map(lambda x: relax(energy, x, "lbfgs", tol=tol, max_steps=max_steps, throw=False), pair)
 
 
 @eqx.filter_jit
