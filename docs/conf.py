@@ -52,6 +52,7 @@ PUBLIC = {
     "diagnostics": "what one reads off",
     "landscapes": "classic landscapes to learn, test and measure on",
     "spins": "the room of spin glasses and Boltzmann machines",
+    "learning": "the room of symmetry breaking and phase transitions in training",
     "interop": "other people's models as landscapes",
     "runs": "run directories and checkpoints",
     "report": "figures, tables, pages",
@@ -81,7 +82,8 @@ def modules(part: str) -> list[str]:
     files = [path.relative_to(PACKAGE) for path in sorted((PACKAGE / part).rglob("*.py"))]
     # Compiled loops and the pages of a room are nobody's interface.
     hidden = re.compile(r"^_|kernels$|^(vectors|words|lanes|command|chapter|figures)$")
-    return [".".join(("thalweg", *path.with_suffix("").parts)) for path in files if not hidden.search(path.stem)]
+    named = [("thalweg", *path.with_suffix("").parts) for path in files]
+    return [".".join(parts) for parts in named if not any(hidden.search(part) for part in parts)]
 
 
 def reference_page(part: str, what: str) -> str:

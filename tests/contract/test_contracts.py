@@ -73,7 +73,7 @@ def test_our_spaces_keep_their_promises(space, width):
         check_space(space(), {"a": jnp.asarray([0.3, -0.2, 5.0], width), "b": jnp.asarray([[0.1]], width)})
 
 
-@pytest.mark.parametrize("method", ["fire", "lbfgs", "projected", "flow"])
+@pytest.mark.parametrize("method", ["fire", "lbfgs", "projected", pytest.param("flow", marks=pytest.mark.slow)])
 def test_our_methods_keep_their_promises(method):
     check_method(method)
 

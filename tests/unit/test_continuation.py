@@ -61,6 +61,7 @@ def values(branch):
 LIMIT = 2 / 3**1.5  # where a well of x^4/4 - x^2/2 - tilt x vanishes
 
 
+@pytest.mark.slow
 def test_a_tilted_double_well_is_followed_round_both_folds(x64):
     tilted = normal((0, -0.5, 0, 0.25), (-1.0, 0, 0, 0))
     branch = follow_branch(tilted, at(-1.2), -0.5, bounds=(-1, 1))

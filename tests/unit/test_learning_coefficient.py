@@ -99,7 +99,9 @@ class Power(AbstractEnergy):
         return jnp.sum(self.curvatures * (x * x) ** self.k)
 
 
-@pytest.mark.parametrize("k", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize(
+    "k", [pytest.param(1.0, marks=pytest.mark.slow), 2.0, pytest.param(3.0, marks=pytest.mark.slow)]
+)
 def test_powers_have_their_exact_coefficient(x64, k):
     """Without localisation it is 1 / 2k per coordinate at every n, however different their scales."""
     settings = {"localisation": 0.0, "key": jax.random.key(int(k)), "steps": 1000, "warmup": 500}

@@ -91,7 +91,8 @@ class Net:
         return jnp.mean((out - jnp.sin(3 * inputs)) ** 2) + 1e-2 * decay
 
 
-@pytest.mark.parametrize("dense", [pytest.param(0, marks=pytest.mark.slow), 128])
+@pytest.mark.slow
+@pytest.mark.parametrize("dense", [0, 128])
 def test_the_weights_of_a_net_have_saddles(dense, x64):
     weights = {"w": jnp.array([1.0, 0.8]), "b": jnp.array([0.1, -0.1]), "v": jnp.array([0.7, 0.6])}
     net = Net()
@@ -109,12 +110,11 @@ class Programme(AbstractHostField):
     def __init__(self):
         self.evaluate, self.asked = jax.jit(jax.vmap(jax.value_and_grad(MullerBrown()))), 0
 
+@pytest.mark.slow
     def value_and_force_batch(self, x):
         self.asked += len(x)
         values, slopes = self.evaluate(x)
         return np.asarray(values), -np.asarray(slopes)
-
-
 def test_a_host_field_has_the_same_saddle(x64):
     field = Programme()
     theirs = find_saddle(field, jnp.array(STARTS[0]), tol=1e-6)

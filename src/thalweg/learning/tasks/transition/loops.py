@@ -19,9 +19,8 @@ from thalweg.learning.tasks.transition.learnt import Relaxer
 from thalweg.verbs.relax import relax
 from thalweg.verbs.sweep import sweep
 
-_NOISE = (
-    1e-3  # of the learnt state's size: enough to leave a state that is none any more, too little to leave a minimum
-)
+# Of the learnt state's size: enough to leave a state that is none any more, too little to leave a minimum.
+_NOISE = 1e-3
 _STEPS = 4000
 
 
