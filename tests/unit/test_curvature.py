@@ -73,7 +73,6 @@ SPECTRA = st.lists(
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(spectrum=SPECTRA, dense=st.booleans(), seed=st.integers(0, 5))
 def test_clusters_and_equal_pairs_are_found(spectrum, dense, seed):
-@pytest.mark.slow
     with jax.enable_x64(True):
         matrix = rotated(spectrum, seed)
         modes = lowest_modes(Quadratic(matrix), jnp.zeros(12), count=5, dense=dense, krylov=12)
@@ -85,6 +84,9 @@ def test_clusters_and_equal_pairs_are_found(spectrum, dense, seed):
         images = modes.directions @ matrix
         actual = np.linalg.norm(images - np.asarray(modes.values)[:, None] * np.asarray(modes.directions), axis=1)
         np.testing.assert_allclose(actual, modes.residuals, atol=1e-10)
+
+
+@pytest.mark.slow
 def test_lanczos_beyond_the_dense_size_agrees_with_numpy(x64):
     values = np.concatenate([[-2.0, -2.0, -0.5], np.linspace(0.3, 300, 197)])
     found = index(Quadratic(rotated(values)), jnp.ones(200))

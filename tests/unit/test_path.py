@@ -128,9 +128,11 @@ def test_a_host_field_is_asked_for_all_images_at_once(x64):
 
 
 def wave(x):
-@pytest.mark.slow
     """Minima where x[0] is a whole number, with a barrier of 2 between them."""
     return -jnp.cos(2 * jnp.pi * x[0]) - 0.1 * jnp.cos(4 * jnp.pi * x[0]) + 2 * x[1] ** 2
+
+
+@pytest.mark.slow
 def test_a_path_goes_the_short_way_round(x64):
     a, b = jnp.array([0.0, 0.0]), jnp.array([2.0, 0.0])
     path = find_path(wave, a, b, images=9, space=Periodic(jnp.array([3.0, 100.0])))

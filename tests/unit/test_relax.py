@@ -40,9 +40,11 @@ def test_muller_brown_minima(method, x64):
 
 
 def test_an_optax_optimiser_is_a_method(x64):
-@pytest.mark.slow
     solution = relax(MullerBrown(), jnp.array([0.6, 0.0]), Gradient(optax.adam(1e-2)), tol=1e-6)
     assert abs(float(solution.energy) - MINIMA[1][1]) < 1e-6
+
+
+@pytest.mark.slow
 def test_thirteen_points_find_the_icosahedron(x64):
     # Wales & Doye, J. Phys. Chem. A 101, 5111 (1997): LJ13 has its global minimum at -44.326801. About one random
     # start in forty ends there, so that 300 starts miss it with a probability below 1e-3.

@@ -110,11 +110,13 @@ class Programme(AbstractHostField):
     def __init__(self):
         self.evaluate, self.asked = jax.jit(jax.vmap(jax.value_and_grad(MullerBrown()))), 0
 
-@pytest.mark.slow
     def value_and_force_batch(self, x):
         self.asked += len(x)
         values, slopes = self.evaluate(x)
         return np.asarray(values), -np.asarray(slopes)
+
+
+@pytest.mark.slow
 def test_a_host_field_has_the_same_saddle(x64):
     field = Programme()
     theirs = find_saddle(field, jnp.array(STARTS[0]), tol=1e-6)
