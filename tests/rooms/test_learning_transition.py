@@ -275,3 +275,18 @@ def test_the_command_answers_with_one_object_and_a_page(tmp_path, monkeypatch):
     assert wanted <= set(answer)
     assert answer["order"] == answer["order_exact"] == "first"
     assert "Two states change places" in Path(answer["report"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_units_that_become_unstable_together_still_make_a_second_order_transition():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 2))
+    y = np.sin(x[:, :1]) + 0.3 * x[:, 1:]
+    # The first crossing of collapse has one mode per unit, and a branch with a single unit at work is a saddle.
+    problem = family("tanh", (x, y), width=3, output_bias=False)
+    found = transition(problem, parameter="norm", points=0)
+    assert found.verdict.order == "second"
+    slope = np.linalg.norm(np.append(x.T @ y / len(x), y.mean()))  # of the loss in the product of both layers
+    assert found.verdict.lambda_c == pytest.approx(slope, rel=1e-9)
+    assert found.exponent is not None
+    assert found.exponent.beta == pytest.approx(1.0, rel=1e-3)

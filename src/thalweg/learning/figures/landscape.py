@@ -50,7 +50,9 @@ def _story(found: Landscape) -> str:
     loose = [f"{stage.decay:g}" for stage in found.stages if not stage.survey.connected]
     if loose:
         told.append(f"Not all minima were joined by saddles at {', '.join(loose)}.")
-    return " ".join([f"{found.problem.name}: copies under exchanges of units count once.", *told])
+    counted = "Copies under exchanges of units count once."
+    notes = found.result["notes"] if found.problem.notes or not found.problem.units else [counted]
+    return " ".join([f"{found.problem.name}.", *notes, *told])
 
 
 def _where(one: Merging) -> str:

@@ -21,6 +21,7 @@ from thalweg.verbs.continuation import follow_branch
 from thalweg.verbs.relax import relax
 from thalweg.verbs.survey import Survey, survey
 
+_NO_UNITS = "No exchangeable units are known: copies of a network count as different points. Declare `units`."
 _MOST = 300  # numbers: a survey diagonalises Hessians in every step of its searches
 _NEAR = 1e-3  # of the size of a minimum: two points of rest within it, modulo copies, are one
 
@@ -87,6 +88,7 @@ class Landscape(NamedTuple):
             "saddles": [_saddles(stage) for stage in self.stages],
             "connected": [bool(stage.survey.connected) for stage in self.stages],
             "merged": [one._asdict() for one in self.merged],
+            "notes": [*self.problem.notes, *([] if self.problem.units else [_NO_UNITS])],
         }
 
 

@@ -18,6 +18,7 @@ from thalweg.learning.tasks.transition.branches import Curve, Walked, followed, 
 
 Order = Literal["first", "second", "none"]
 _STEP = 2e-4  # the first step onto the emanating branch, in units of the size of the parameters
+_MERGED = 1e-6  # relative: a branch point is located to the last bits, but its fold in decay only to their root
 _NEAR = 0.1  # relative distance from the transition up to which slopes are extrapolated
 _FAR = 0.6
 _JUMP = 0.2  # of the squared weights: a tenth of a per cent below a continuous end they are a hundredth of those at 8 %
@@ -122,12 +123,18 @@ class Verdict(NamedTuple):
     why: str
 
 
+def merges(onset: Onset, ascent: Any) -> bool:
+    """Whether the learnt minimum, followed up, ends where the state at large decay stops being a minimum."""
+    return ascent is not None and ascent.ends == "merged" and abs(ascent.end / onset.decay - 1) < _MERGED
+
+
 def verdict(onset: Onset | None, ascent: Any, precision: float = 1e-9) -> Verdict:
     """The order that the branches of a smooth problem show.
 
     First where a learnt minimum meets the energy of the state at large decay while it is still apart from it, above any
     decay at which that state is left continuously. Second where a stable branch grows out of that state, supercritical,
-    and no other learnt state is lower above. None where no learnt state was found that is a different one.
+    or the learnt minimum itself ends in it there, and no other learnt state is lower above. None where no learnt state
+    was found that is a different one.
     """
     meets = None if ascent is None else ascent.coexistence
     start = None if onset is None else onset.decay
@@ -139,6 +146,11 @@ def verdict(onset: Onset | None, ascent: Any, precision: float = 1e-9) -> Verdic
     if onset is not None and onset.kind == "supercritical":
         half = max(onset.error, precision * 1e-3 * onset.decay)
         why = "a stable branch grows continuously out of the state at large decay where its Hessian is singular"
+        return Verdict("second", onset.decay, (onset.decay - half, onset.decay + half), None, 0.0, why)
+    # Where several units become unstable at once, the branch that was switched to need not be the stable one.
+    if onset is not None and merges(onset, ascent):
+        half = max(onset.error, precision * 1e-3 * onset.decay)
+        why = "the learnt minimum ends continuously in the state at large decay, where the Hessian of that is singular"
         return Verdict("second", onset.decay, (onset.decay - half, onset.decay + half), None, 0.0, why)
     if ascent is None and onset is None:
         return Verdict("none", None, None, None, 0.0, "no learnt state is apart from the one at large decay")

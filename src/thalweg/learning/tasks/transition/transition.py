@@ -13,7 +13,7 @@ from thalweg.core.hooks import Hook, Store
 from thalweg.learning.model.order_parameters import OrderParameter, order_parameter, order_parameters
 from thalweg.learning.model.problem import Problem
 from thalweg.learning.tasks.transition import kinks
-from thalweg.learning.tasks.transition.branches import Walked, followed, loss_of
+from thalweg.learning.tasks.transition.branches import Curve, Walked, followed, loss_of
 from thalweg.learning.tasks.transition.collapse import Collapsed, Ground, along, collapsed, constant, is_penalised
 from thalweg.learning.tasks.transition.learnt import GAIN, Ascent, Look, Relaxer, ascend
 from thalweg.learning.tasks.transition.loops import Loop, hysteresis
@@ -155,6 +155,13 @@ class Study:
         found = self.state.x, float(inside[0]), self.state.error
         return onset_of_collapse(self.problem, *found, size, self.relaxer.like, self.bounds)
 
+    def slowly(self, ascent: Ascent, critical: float) -> Curve:
+        """The learnt state on its last way to the transition, in small steps."""
+        x, decay = _at(ascent, 0.9 * critical)
+        x = self.relaxer(decay, x[None])[0][0]
+        around = (0.85 * critical, 1.02 * critical)
+        return followed(self.problem, x, decay, self.relaxer.like, around, direction="up", longest=0.02).curve
+
     def exponent(self, measure: OrderParameter, decay: np.ndarray, x: np.ndarray, critical: float) -> Exponent | None:
         """How an order parameter of the learnt states vanishes."""
         value = measured(self.problem, measure, x, self.relaxer.like)
@@ -209,10 +216,14 @@ def _smooth(study: Study, name: str, measure: OrderParameter, points: int) -> Tr
     found = verdict(start, ascent)
     power, loop = None, None
     if found.order == "second" and start is not None:
-        half = start.curve.arclength > 0
-        power = study.exponent(measure, start.curve.decay[half], start.curve.x[half], start.decay)
+        if start.kind == "supercritical" or ascent is None:
+            curve, half = start.curve, start.curve.arclength > 0
+        else:
+            curve = study.slowly(ascent, start.decay)
+            half = curve.stable()
+        power = study.exponent(measure, curve.decay[half], curve.x[half], start.decay)
     if found.lambda_c is not None and ascent is not None:
-        loop = study.loop(found, measure, _at(ascent, 0.3 * found.lambda_c), points)
+        loop = study.loop(found, measure, _at(ascent, 0.3 * found.lambda_c)[0], points)
     common = (study.problem, name, found, study.state, study.ground, study.look, study.bounds)
     return Transition(*common, onset=start, ascent=ascent, exponent=power, loop=loop, challenged=challenged)
 
@@ -244,11 +255,12 @@ def measure_of(found: Transition) -> OrderParameter:
     return order_parameter(found.problem, found.parameter)
 
 
-def _at(ascent: Ascent, decay: float) -> np.ndarray:
-    """The stable state on the way whose decay is nearest to one."""
+def _at(ascent: Ascent, decay: float) -> tuple[np.ndarray, float]:
+    """The stable state on the way whose decay is nearest to one, and that decay."""
     curve = ascent.curves[-1]
     rows = np.flatnonzero(curve.stable())
-    return curve.x[rows[np.argmin(np.abs(curve.decay[rows] - decay))]]
+    place = rows[np.argmin(np.abs(curve.decay[rows] - decay))]
+    return curve.x[place], float(curve.decay[place])
 
 
 def _check(problem: Problem, lambdas: tuple[float, float] | None, seeds: int) -> None:
