@@ -62,7 +62,7 @@ def _where(one: Merging) -> str:
 def tree_figure(stage: Stage) -> PaperFigure:
     """The disconnectivity graph at one penalty."""
     marked = {place: str(name) for place, name in enumerate(stage.names)}
-    caption = f"Disconnectivity graph at the penalty {stage.decay:g}, copies merged; numbers name the minima."
+    caption = f"Disconnectivity graph at the penalty {stage.decay:g}; numbers name the minima."
     name = f"tree-{stage.decay:g}.svg"
     return disconnectivity_figure(
         stage.tree, marked=marked, groups=stage.names, y_title="loss", caption=caption, name=name
