@@ -38,6 +38,8 @@ nb_merge_streams = True
 
 # Docstrings put code into single backticks and shapes into types.
 default_role = "code"
+# Rooms are independent and may give one name to two things; a signature then links to either.
+suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -81,7 +83,7 @@ def modules(part: str) -> list[str]:
         return [f"thalweg.{part}"]
     files = [path.relative_to(PACKAGE) for path in sorted((PACKAGE / part).rglob("*.py"))]
     # Compiled loops and the pages of a room are nobody's interface.
-    hidden = re.compile(r"^_|kernels$|^(vectors|words|lanes|command|chapter|figures)$")
+    hidden = re.compile(r"^_|kernels$|^(vectors|words|lanes|survey_work|survey_parts|command|chapter|figures)$")
     named = [("thalweg", *path.with_suffix("").parts) for path in files]
     return [".".join(parts) for parts in named if not any(hidden.search(part) for part in parts)]
 
