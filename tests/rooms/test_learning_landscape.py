@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, WalkError
+from thalweg.core.solution import Outcome
 from thalweg.learning.data import parabola
 from thalweg.learning.model.dense import Dense
 from thalweg.learning.model.families import dense_units, family
@@ -134,6 +135,15 @@ def test_a_second_survey_takes_its_searches_from_the_store(found, folder, x64):
     again = landscape(found.problem, DECAYS, effort=Effort(starts=12, rounds=2, searches=4), done=Points(folder))
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert again.result == found.result
+
+
+def test_a_stopped_survey_does_not_pass_for_a_finished_one(found, folder, x64):
+    def stop(report):
+        return Outcome.CANCELLED if report.step >= 4 else None
+
+    effort = Effort(starts=12, rounds=2, searches=4)
+    with pytest.raises(WalkError, match="finished searches being kept: Stopped on request"):
+        landscape(found.problem, DECAYS, effort=effort, done=Points(folder), hooks=(stop,))
 
 
 @pytest.mark.parametrize("decays", [[], [0.0], [-1.0], [float("nan")]])

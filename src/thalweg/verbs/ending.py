@@ -19,6 +19,16 @@ def concluded(solution: Solution, walk: Walk, verb: str, hooks: tuple[Hook, ...]
     raise WalkError(sentence(walk, verb, hooks), solution)
 
 
+def refuse_stopped(solution: Solution, task: str) -> None:
+    """Refuse to go on where a hook stopped a walk whose other endings are welcome.
+
+    **Raises:** `WalkError` for a solution that ended by a time limit or on request.
+    """
+    outcome = Outcome.of(solution.outcome)
+    if outcome in (Outcome.TIME, Outcome.CANCELLED):
+        raise WalkError(f"{task}: {outcome.value}", solution)
+
+
 def sentence(walk: Walk, verb: str, hooks: tuple[Hook, ...]) -> str:
     """What happened, at which step and leaf, where the last good state is kept, and the remedy."""
     outcome = Outcome.of(walk.outcome)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 
 from thalweg.learning.tasks.many.beside import Beside
-from thalweg.learning.tasks.many.sizes import Scaled, curves
+from thalweg.learning.tasks.many.sizes import Sizes, curves
 from thalweg.learning.tasks.many.slowing import Slowing
 from thalweg.learning.tasks.many.trainings import curve_of
 from thalweg.report import PaperFigure, Section, Table, as_svg, paper_figure, paper_style
@@ -49,7 +49,7 @@ def slowing_figure(found: Slowing) -> PaperFigure:
         return PaperFigure(as_svg(figure), told, "slowing.svg")
 
 
-def cumulants_figure(found: Scaled) -> PaperFigure:
+def cumulants_figure(found: Sizes) -> PaperFigure:
     """The Binder cumulant of each size over the decay, and the crossing that they tend to."""
     with paper_style():
         figure, axes = paper_figure("single")
@@ -64,7 +64,7 @@ def cumulants_figure(found: Scaled) -> PaperFigure:
         )
 
 
-def collapse_figure(found: Scaled) -> PaperFigure:
+def collapse_figure(found: Sizes) -> PaperFigure:
     """The order parameter of all sizes as one function of the scaled distance."""
     best = found.order
     critical, nu, beta = (float(part.value) for part in (best.critical, best.nu, best.exponent))

@@ -16,6 +16,7 @@ from thalweg.core.solution import Outcome, Solution
 from thalweg.learning.model.problem import Problem
 from thalweg.methods.copies import NoCopies, apart
 from thalweg.methods.elastic_band import ElasticBand
+from thalweg.verbs.ending import refuse_stopped
 from thalweg.verbs.path import Path, find_path
 from thalweg.verbs.relax import relax
 
@@ -100,6 +101,7 @@ def connect(
     if distances[1] > _SAME * size:
         settings: dict[str, Any] = {"images": images, "tol": tol, "max_steps": max_steps, "on_chunk": hooks}
         found = find_path(energy, a, near, ElasticBand(), throw=False, **settings)
+        refuse_stopped(Solution(found, found.barrier, found.outcome), "connect")
     return Connection(float(decay), heights, distances, lines[0], lines[1], found)
 
 

@@ -18,6 +18,7 @@ from thalweg.diagnostics.disconnectivity import Tree
 from thalweg.learning.model.problem import Problem
 from thalweg.methods.copies import apart
 from thalweg.verbs.continuation import follow_branch
+from thalweg.verbs.ending import refuse_stopped
 from thalweg.verbs.relax import relax
 from thalweg.verbs.survey import Survey, survey
 
@@ -144,6 +145,8 @@ def landscape(
         settings |= {"guesses": guesses, "distance_tol": _NEAR * _size(clouds)}
         del settings["starts"]
         mapped = survey(problem.at(level), starts, copies=problem.copies, key=jax.random.fold_in(key, 1), **settings)
+        stopped = Solution(mapped, jnp.asarray(np.nan), jnp.asarray(mapped.stats["outcome"]))
+        refuse_stopped(stopped, f"landscape: at the penalty {level:g}, finished searches being kept")
         found.append((level, mapped))
     stages: list[Stage] = []
     merged: list[Merging] = []

@@ -12,7 +12,7 @@ import xarray
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook, Store
 from thalweg.learning.model.problem import Problem
-from thalweg.learning.tasks.many.sizes import Scaled, finite_size, windows
+from thalweg.learning.tasks.many.sizes import Sizes, finite_size, windows
 from thalweg.learning.tasks.many.slowing import Slowing, slowing_down
 from thalweg.learning.tasks.many.trainings import textbook_picture
 
@@ -28,7 +28,7 @@ class Beside(NamedTuple):
     parameter: str
     trained: tuple[xarray.Dataset, dict[str, Any]] | None = None
     slowing: Slowing | None = None
-    sizes: Scaled | None = None
+    sizes: Sizes | None = None
 
     @property
     def result(self) -> dict[str, Any]:

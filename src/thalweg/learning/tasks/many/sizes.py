@@ -13,7 +13,7 @@ import numpy as np
 import xarray
 from jaxtyping import Array, Float, Key, PyTree
 
-from thalweg.core.energy import AbstractEnergy, Landscape
+from thalweg.core.energy import Scaled
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.core.solution import Solution
@@ -31,18 +31,7 @@ from thalweg.verbs.sweep import sweep
 _MIXED = 1.05  # split R-hat above which chains have not met, in which case no error bar is to be believed
 
 
-class Counted(AbstractEnergy):
-    """A mean over items times their number: the weights then follow `exp(-items * landscape)`."""
-
-    landscape: Landscape
-    items: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-
-    def __call__(self, x: PyTree) -> Float[Array, ""]:
-        height = self.landscape(x)
-        return self.items.astype(height.dtype) * height
-
-
-class Scaled(NamedTuple):
+class Sizes(NamedTuple):
     """What sizes say together.
 
     **Fields:** the `draws` of the order parameter; the `moments` of each size; the `crossings` of the cumulants; the
@@ -92,7 +81,7 @@ def finite_size(
     executor: Executor | None = None,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
-) -> Scaled:
+) -> Sizes:
     """Sample the weights with the law `exp(-n * landscape)` at several `n`, and scale what they show.
 
     At fixed data the transition of a training in the decay is sharp already: training is a walk to zero temperature.
@@ -122,7 +111,7 @@ def finite_size(
     met = crossings(of, degree=degree)
     guess = (float(met.critical.value), 2.0, 1.0) if start is None else start
     apart = max(float(r_hat(row.T)) for part in draws.values() for row in part)
-    return Scaled(draws, of, met, collapse(of, "binder", start=guess), collapse(of, "order", start=guess), apart)
+    return Sizes(draws, of, met, collapse(of, "binder", start=guess), collapse(of, "order", start=guess), apart)
 
 
 def sampled(
@@ -193,7 +182,7 @@ def linear_moments(
     return first, second, fourth
 
 
-def curves(of: Scaled) -> dict[int, tuple[np.ndarray, Estimate, Estimate]]:
+def curves(of: Sizes) -> dict[int, tuple[np.ndarray, Estimate, Estimate]]:
     """For each size its decays, cumulant and susceptibility, for pictures."""
     return {size: (part.values, binder(part), susceptibility(part, size)) for size, part in of.moments.items()}
 
@@ -203,15 +192,16 @@ def _nodes(points: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(points)
 
 
-def _posterior(problem: Problem, value: dict[str, Array]) -> Counted:
-    return Counted(problem.at(value["decay"]), value["items"])
+def _posterior(problem: Problem, value: dict[str, Array]) -> Scaled:
+    # A mean over items times their number: the weights then follow exp(-items * landscape).
+    return Scaled(problem.at(value["decay"]), value["items"])
 
 
 def _starts(problem: Problem, chains: int, key: Key[Array, ""]) -> PyTree:
     return problem.starts(key, chains)
 
 
-def _sampled(observe: OrderParameter, steps: int, warmup: int, energy: Counted, x0: PyTree, key: Any) -> Solution:
+def _sampled(observe: OrderParameter, steps: int, warmup: int, energy: Scaled, x0: PyTree, key: Any) -> Solution:
     trace = Trace(eqx.Partial(_of_state, observe))
     return sample(energy, x0, "hmc", key=key, steps=steps, warmup=warmup, chains=None, trace=trace, throw=False)
 
@@ -220,7 +210,7 @@ def _of_state(observe: Any, state: Any) -> Float[Array, ""]:
     return observe(state.x)
 
 
-def _drawn(energy: Counted, solution: Solution) -> dict[str, Array]:
+def _drawn(energy: Scaled, solution: Solution) -> dict[str, Array]:
     return {"order": jnp.asarray(solution.trace)}
 
 

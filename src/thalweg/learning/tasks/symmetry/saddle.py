@@ -20,6 +20,7 @@ from thalweg.diagnostics.curvature import lowest_modes
 from thalweg.learning.model.pair import Pair, apart, tied
 from thalweg.learning.model.problem import Problem
 from thalweg.methods.curvature import hessian
+from thalweg.verbs.ending import refuse_stopped
 from thalweg.verbs.relax import relax
 
 WHOLE_BLOCK = 256  # up to so many numbers per unit the antisymmetric block is diagonalised as a whole
@@ -100,6 +101,7 @@ def find_saddle(
         end = relax(
             tied(energy, pair), problem.start(key), way, tol=bound, max_steps=_STEPS, throw=False, on_chunk=hooks
         )
+        refuse_stopped(end, "symmetry")
         ends = [(pair.tied(end.value), float(end.energy), float(end.stats["force_norm"]))]
     else:
         count = (32 if size <= 300 else 8) if starts is None else starts
