@@ -57,7 +57,7 @@ class TimeToSolution(NamedTuple):
             "tts99_interval": list(self.interval),
             "runs": len(self.seconds),
             "successes": int(self.met.sum()),
-            "run_seconds": [round(float(each), 4) for each in self.seconds],
+            "run_seconds": [round(float(each), 7) for each in self.seconds],
         }
 
 
