@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -32,6 +33,22 @@ class TorchFunction:
         tensors = jax.tree.map(lambda tensor: tensor.clone(), self.tensors(x))
         with pytorch().no_grad():
             return jnp.array(floats(_array(self.output(tensors), x), self.name, "the output"))
+
+    def in_double(self) -> TorchFunction:
+        """A copy of the module that computes in float64.
+
+        **Raises:** `InputError` for what cannot be copied or converted.
+        """
+        torch = pytorch()
+        if self.dtype == torch.float64:
+            return self
+        if not isinstance(self.function, torch.nn.Module):
+            raise InputError(f"{self.name} is a function of float32 tensors: pass a module, which can be converted.")
+        try:
+            widened = copy.deepcopy(self.function).double()
+        except Exception as error:  # the module's own code may refuse a copy in any way
+            raise InputError(f"{self.name} cannot be converted to float64: {error}") from error
+        return TorchFunction(widened, self.device, torch.float64, self.may_copy)
 
     def check_deterministic(self, x: PyTree) -> None:
         """Refuse a module that is random (dropout), or whose output mixes the batch (batch normalisation in training).
@@ -154,6 +171,42 @@ def torch_energy(
         return _array(values, x), jax.tree.unflatten(structure, [_array(slope, x) for slope in slopes])
 
     value_and_grad_batch.__name__ = f"torch_energy({function.name})"
+    return HostField(value_and_grad_batch, value_batch, arrays="jax")
+
+
+def torch_composed(
+    module: Callable[..., Any],
+    values_and_slopes: Callable[[Array], tuple[Array, Array]],
+    values: Callable[[Array], Array],
+) -> HostField:
+    """A JAX function of a PyTorch module's output as a landscape over the module's input: `E(x) = f(module(x))`.
+
+    One call is one forward pass of the module, the function on the host and, for a force, one backward pass.
+
+    **Arguments:**
+
+    - `module`: as in `from_torch`; or what it made.
+    - `values_and_slopes`: from the batched output `[n, ...]` to the energies `[n]` and their slopes `[n, ...]` with
+      respect to the output; `values`, the energies alone.
+
+    **Raises:** as `torch_energy`.
+    """
+    function = module if isinstance(module, TorchFunction) else from_torch(module)
+
+    def value_batch(x: PyTree) -> Array:
+        return values(function(x))
+
+    def value_and_grad_batch(x: PyTree) -> tuple[Array, PyTree]:
+        torch = pytorch()
+        leaves, structure = jax.tree.flatten(function.tensors(x))
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        with torch.enable_grad():
+            output = function.output(jax.tree.unflatten(structure, leaves))
+            heights, slopes = values_and_slopes(jnp.array(_array(output, x)))
+            pulled = slopes_of(output, leaves, torch.tensor(np.asarray(slopes), device=output.device), function.name)
+        return heights, jax.tree.unflatten(structure, [_array(slope, x) for slope in pulled])
+
+    value_and_grad_batch.__name__ = f"torch_composed({function.name})"
     return HostField(value_and_grad_batch, value_batch, arrays="jax")
 
 

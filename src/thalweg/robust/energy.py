@@ -1,4 +1,4 @@
-"""The landscapes of a classifier over its inputs."""
+"""The landscapes of a classifier over its inputs: a number made of its logits, seen from the input."""
 
 from __future__ import annotations
 
@@ -11,55 +11,68 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from thalweg.core.energy import AbstractEnergy
 
-Classifier = Callable[[Float[Array, "..."]], Float[Array, " classes"]]
+Model = Callable[[Float[Array, "..."]], Float[Array, " classes"]]
+Head = Callable[[Float[Array, " classes"]], Float[Array, ""]]
 
 
-class Confidence(AbstractEnergy):
-    """`E(x) = -log max_k p_k(x)`: every class has its valley, and the ridge between two is where they are as likely.
+class OverInputs(AbstractEnergy):
+    """The landscape `head(model(x))` over the inputs of a model."""
+
+    head: Head
+    model: Model
+
+    def __call__(self, x: PyTree) -> Float[Array, ""]:
+        return self.head(self.model(x))
+
+
+class Confidence(eqx.Module):
+    """`-log max_k p_k`: every class has its valley, and the ridge between two is where they are as likely.
 
     The loss of the true label alone has no valley on the far side, so nothing would lie beyond its ridge.
     """
 
-    model: Classifier
-
-    def __call__(self, x: PyTree) -> Float[Array, ""]:
-        return -jnp.max(jax.nn.log_softmax(self.model(x)))
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
+        return -jnp.max(jax.nn.log_softmax(logits))
 
 
-class LabelLoss(AbstractEnergy):
-    """`E(x) = -log p_label(x)`, the training loss over the inputs: smooth wherever the model is."""
+class Collision(eqx.Module):
+    """`-log sum_k p_k^2`, the collision entropy: valleys as those of `Confidence`, but smooth on the ridge.
 
-    model: Classifier
-    label: Int[Array, ""]
+    Between two classes that share all probability the ridge has the height log 2 in both.
 
-    def __call__(self, x: PyTree) -> Float[Array, ""]:
-        return -jax.nn.log_softmax(self.model(x))[self.label]
+    **Source:** A. Renyi, Proc. 4th Berkeley Symposium 1, 547 (1961), the entropy of order two.
+    """
 
-
-class HalfSquaredDistance(AbstractEnergy):
-    """Half the squared Euclidean distance from `origin`."""
-
-    origin: Float[Array, "..."]
-
-    def __call__(self, x: PyTree) -> Float[Array, ""]:
-        return 0.5 * jnp.sum((x - self.origin) ** 2)
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
+        return -jax.nn.logsumexp(2 * jax.nn.log_softmax(logits))
 
 
-class Overtaking(AbstractEnergy):
+class LabelLoss(eqx.Module):
+    """`-log p_label`, the training loss: smooth wherever the model is."""
+
+    label: Int[Array, "*n"]
+
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
+        return -jax.nn.log_softmax(logits)[self.label]
+
+
+class Overtaking(eqx.Module):
     """By how many logits `target` still falls short of beating `label` by `by`; negative beyond the ridge."""
 
-    model: Classifier
-    label: Int[Array, ""]
-    target: Int[Array, ""]
-    by: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    label: Int[Array, "*n"]
+    target: Int[Array, "*n"]
+    by: Float[Array, "*n"] = eqx.field(converter=jnp.asarray)
 
-    def __call__(self, x: PyTree) -> Float[Array, ""]:
-        logits = self.model(x)
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
         return logits[self.label] - logits[self.target] + self.by.astype(logits.dtype)
 
 
-def margin(model: Classifier, x: Float[Array, "..."], label: Int[Array, ""]) -> Float[Array, ""]:
-    """The logit of the label over the best of the others; negative where `x` is misclassified."""
-    logits = model(x)
-    others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
-    return logits[label] - jnp.max(others)
+class Margin(eqx.Module):
+    """The logit of `label` over the best of the others, plus `by`; without it, negative where misclassified."""
+
+    label: Int[Array, "*n"]
+    by: Float[Array, "*n"] = eqx.field(converter=jnp.asarray)
+
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
+        others = jnp.where(jnp.arange(logits.shape[0]) == self.label, -jnp.inf, logits)
+        return logits[self.label] - jnp.max(others) + self.by.astype(logits.dtype)

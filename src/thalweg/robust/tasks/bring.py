@@ -1,68 +1,90 @@
-"""Bring a classifier: the built-in one, a JAX callable, an Equinox module or a PyTorch module."""
+"""Bring a classifier and its inputs: the built-in net, a JAX callable, an Equinox or PyTorch module."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
-from thalweg.interop import as_jax, load_object
+from thalweg.interop import from_torch, load_object
 from thalweg.robust import data
-from thalweg.robust.data import Classified
-from thalweg.robust.energy import Classifier
-from thalweg.robust.tasks.fit import fit, in_double
+from thalweg.robust.classifier import AbstractClassifier, JaxClassifier, TorchClassifier
+from thalweg.robust.tasks.fit import fit
 
 
-class Brought(NamedTuple):
-    """A classifier of one input, and the floating width that it computes in."""
+class Posed(NamedTuple):
+    """A classifier with inputs that it reads as labelled.
 
-    model: Classifier
-    dtype: Any
+    **Fields:** `x [n, ...]` in the dtype of the classifier, within `lower` and `upper`; `labels [n]`; `places [n]`,
+    where each stands in the data; `passed_over`, inputs before the last of them that it reads wrongly.
+    """
+
+    classifier: AbstractClassifier
+    x: Float[Array, "n ..."]
+    labels: Int[Array, " n"]
+    places: Int[np.ndarray, " n"]
+    passed_over: int
+    lower: float
+    upper: float
 
 
-def bring(name: str, *, seed: int = 0, on_chunk: tuple[Hook, ...] = ()) -> Brought:
+def bring(name: str, *, seed: int = 0, hooks: tuple[Hook, ...] = ()) -> AbstractClassifier:
     """The classifier called `name`: `digits` (trained now), `package.module:attribute` or `file.py:attribute`.
 
-    JAX models are taken to float64; PyTorch modules stay in the precision of their parameters, at their own speed.
+    Models keep the precision of their weights; those without any compute in float64.
 
     **Raises:** `InputError` for a name that holds no callable.
     """
     if name == "digits":
-        return Brought(in_double(fit(data.digits()[0], seed=seed, on_chunk=on_chunk)), jnp.float64)
+        return JaxClassifier(fit(data.digits()[0], seed=seed, on_chunk=hooks), name, np.float32)
     found = load_object(name)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
         width = next((str(p.dtype).removeprefix("torch.") for p in found.parameters()), "float32")
-        return Brought(as_jax(found), jnp.dtype(width))
+        return TorchClassifier(from_torch(found), width)
     if not callable(found):
         raise InputError(f"{name} is a {type(found).__name__}, which cannot be called: name a model of one input.")
-    return Brought(in_double(found), jnp.float64)
+    widths = [leaf.dtype for leaf in jax.tree.leaves(found) if eqx.is_inexact_array(leaf)]
+    return JaxClassifier(found, name, jnp.result_type(*widths) if widths else np.float64)
 
 
-def correct_ones(brought: Brought, items: Classified, n: int) -> tuple[jax.Array, jax.Array, int]:
-    """The first `n` inputs that the model classifies as labelled, their labels, and how many were passed over.
+def pose(
+    model: str,
+    source: str,
+    *,
+    n: int | None = None,
+    start: int = 0,
+    lower: float = 0.0,
+    upper: float = 1.0,
+    channels: str = "keep",
+    seed: int = 0,
+    hooks: tuple[Hook, ...] = (),
+) -> Posed:
+    """The classifier `model` with the first `n` inputs of `source`, from `start` on, that it reads as labelled.
 
-    **Raises:** `InputError` if the model does not take the inputs, if its logits are not finite, or if none is right.
+    **Raises:** `InputError` for a model or data that cannot be used.
     """
-    x, labels = jnp.asarray(items.x, brought.dtype), jnp.asarray(items.y)
-    try:
-        shape = jax.eval_shape(brought.model, x[0]).shape
-    except Exception as error:  # the user's own code, which may raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"the model does not take an input of shape {x.shape[1:]}: {reason}") from error
-    if len(shape) != 1 or shape[0] <= int(items.y.max()):
-        raise InputError(f"the model returns shape {shape} for one input, but the labels go up to {items.y.max()}.")
-    logits = np.asarray(jax.jit(jax.vmap(brought.model))(x))
-    if not np.isfinite(logits).all():
-        item = int(np.argwhere(~np.isfinite(logits))[0][0])
-        raise InputError(f"the model's logits are not finite for input {item}: mend the model or drop the input.")
-    right = np.flatnonzero(logits.argmax(axis=1) == items.y)
+    items = data.read(source, lower=lower, upper=upper)
+    return correct_ones(bring(model, seed=seed, hooks=hooks), items, n, start=start)
+
+
+def correct_ones(classifier: AbstractClassifier, items: Any, n: int | None = None, *, start: int = 0) -> Posed:
+    """The first `n` inputs from `start` on that the classifier reads as labelled.
+
+    **Raises:** `InputError` if it does not take the inputs, if its logits are not finite, or if none is right.
+    """
+    x = jnp.asarray(items.x[start:], classifier.dtype)
+    logits = np.asarray(classifier.logits(x))
+    right = np.flatnonzero(logits.argmax(axis=1) == items.y[start:])[:n]
     if len(right) == 0:
         raise InputError("the model classifies none of the inputs as labelled: check labels, bounds and channel order.")
-    chosen = right[:n]
-    return x[chosen], labels[chosen], int(chosen[-1]) + 1 - len(chosen)
+    passed_over = int(right[-1]) + 1 - len(right)
+    labels = jnp.asarray(items.y[start:][right])
+    return Posed(classifier, x[right], labels, start + right, passed_over, items.lower, items.upper)
