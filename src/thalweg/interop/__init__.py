@@ -1,4 +1,4 @@
-"""Other people's models and programs as landscapes: host functions, PyTorch modules, objects in a user's own file."""
+"""Other people's models and programs as landscapes: host functions, PyTorch modules, ONNX files, a user's objects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from thalweg.interop.callback import as_jax
     from thalweg.interop.host import HostField, check_repeatable, host_field, numerical_hessian_vector_product
     from thalweg.interop.load import load_object
+    from thalweg.interop.onnx import OnnxModel, from_onnx
     from thalweg.interop.torch import TorchFunction, from_torch, torch_energy
 
 __all__ = [
     "HostField",
+    "OnnxModel",
     "TorchFunction",
     "as_jax",
     "check_repeatable",
+    "from_onnx",
     "from_torch",
     "host_field",
     "load_object",
@@ -27,6 +30,7 @@ _HOMES = {
     "callback": ("as_jax",),
     "host": ("HostField", "check_repeatable", "host_field", "numerical_hessian_vector_product"),
     "load": ("load_object",),
+    "onnx": ("OnnxModel", "from_onnx"),
     "torch": ("TorchFunction", "from_torch", "torch_energy"),
 }
 

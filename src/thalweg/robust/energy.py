@@ -47,6 +47,42 @@ class Collision(eqx.Module):
         return -jax.nn.logsumexp(2 * jax.nn.log_softmax(logits))
 
 
+class LogOdds(eqx.Module):
+    """`log((1 - p) / p)` of the most likely class: `Confidence` in logits, with the same flow lines, minima and ridges.
+
+    It falls on as steeply as the margin where `Confidence` has flattened out, so that a valley's floor can be found
+    below inputs that are read with all certainty. Between two classes that share all probability it is zero.
+    """
+
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
+        best, rest = _parted(logits)
+        return rest - best
+
+
+class Ambiguity(eqx.Module):
+    """`log(N - 1)`, N = 1 / sum_k p_k^2 the effective number of classes: `Collision` in logits, smooth on the ridge.
+
+    A function of `Collision` that grows with it, so that minima, saddles and their indices are the same. Deep in a
+    valley it is `LogOdds` + log 2; for two classes at the margin m it is -log cosh m, and zero all along the ridge.
+
+    **Source:** M. O. Hill, Ecology 54, 427 (1973), the diversity number of order two.
+    """
+
+    def __call__(self, logits: Float[Array, " classes"]) -> Float[Array, ""]:
+        shares = jax.nn.log_softmax(logits)
+        top = jnp.arange(shares.size) == jnp.argmax(shares)
+        # log(1 - p) without rounding: of the best class from the others, which leave it no share of one.
+        others = jnp.log1p(-jnp.exp(jnp.where(top, -1, shares)))
+        missed = jnp.where(top, jax.nn.logsumexp(shares, where=~top), others)
+        return jax.nn.logsumexp(shares + missed) - jax.nn.logsumexp(2 * shares)
+
+
+def _parted(logits: Float[Array, " classes"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The best logit, and the log of the sum of the exponentials of all others."""
+    top = jnp.arange(logits.size) == jnp.argmax(logits)
+    return jnp.max(logits), jax.nn.logsumexp(logits, where=~top)
+
+
 class LabelLoss(eqx.Module):
     """`-log p_label`, the training loss: smooth wherever the model is."""
 

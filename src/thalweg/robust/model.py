@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from thalweg.robust.energy import Classifier
+from thalweg.core.errors import InputError
+from thalweg.robust.energy import Model
 
 
 class SmallNet(eqx.Module):
@@ -30,8 +31,21 @@ class SmallNet(eqx.Module):
         return self.layers[-1](hidden)
 
 
+class InSingle(eqx.Module):
+    """A function of float32 inputs whose own constants are float32, so that it cannot compute in float64."""
+
+    model: Model
+    name: str = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " classes"]:
+        if x.dtype == jnp.float64:
+            raise InputError(f"{self.name} computes in float32 only: keep its weights in an Equinox module, or convert "
+                             "them with .astype(x.dtype) where they are used.")  # fmt: skip
+        return self.model(x)
+
+
 def classification_loss(
-    model: Classifier, batch: tuple[Float[Array, "batch ..."], Int[Array, " batch"]], key: Key[Array, ""]
+    model: Model, batch: tuple[Float[Array, "batch ..."], Int[Array, " batch"]], key: Key[Array, ""]
 ) -> Float[Array, ""]:
     """The mean cross-entropy of a batch."""
     inputs, labels = batch

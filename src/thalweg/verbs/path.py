@@ -131,6 +131,7 @@ def find_path(
     tol: float | None = None,
     max_steps: int = 5000,
     relax_ends: bool = False,
+    saddles: bool = True,
     throw: bool = True,
     on_chunk: tuple[Hook, ...] | Hook = (),
 ) -> Path:
@@ -150,7 +151,8 @@ def find_path(
     - `space`: where the images live, without walls: a path goes the shortest way round.
     - `tol`: bound on the force that an image on a path of least energy would not have; by default eps^0.2 of the
       dtype (7e-4 in float64): the saddles are refined to the tolerance of `find_saddle` afterwards.
-    - `max_steps`: at most so many steps of the band; `throw`, `on_chunk`: as in `relax`; hooks hear of the band.
+    - `max_steps` of the band, at most; `saddles=False` leaves it at the band.
+    - `throw`, `on_chunk`: as in `relax`; hooks hear of the band.
 
     **Returns:** a `Path`.
 
@@ -171,14 +173,16 @@ def find_path(
     arguments: Any = (band, energy, space, (a, b), heights)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     judge = eqx.Partial(_judge, jnp.asarray(tol, heights.dtype), band.settle)
-    start: Any = begun(*arguments, x)
-    end = drive(eqx.Partial(step, *arguments), start, max_steps, judge=judge, host=host, hooks=hooks)
+    end = drive(eqx.Partial(step, *arguments), begun(*arguments, x), max_steps, judge=judge, host=host, hooks=hooks)
     walk: BandState = end.state
     whole = whole_chain((a, b), walk.state.x)
-    worthwhile = int(end.outcome) in (Outcome.DONE.code, Outcome.STEPS.code)
-    found = passes(energy, space, whole, walk.values) if worthwhile else ()
-    path = _path(space, whole, walk, end, found, chain_of(energy, space, a, b, found), pushes)
-    return _concluded(path, end, hooks, throw)
+    found = passes(energy, space, whole, walk.values) if saddles and _worthwhile(end) else ()
+    joined = chain_of(energy, space, a, b, found)
+    return _concluded(_path(space, whole, walk, end, found, joined, pushes), end, hooks, throw)
+
+
+def _worthwhile(end: Walk) -> bool:
+    return int(end.outcome) in (Outcome.DONE.code, Outcome.STEPS.code)
 
 
 def _path(space, whole, walk: BandState, end: Walk, found: tuple[Pass, ...], connected: bool, pushes: Array) -> Path:

@@ -4,62 +4,129 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from thalweg.report import Marker, Page, PaperFigure, Section, Slider, Table, as_svg, paper_figure, paper_style
-from thalweg.robust.energy import Classifier, Confidence
+from thalweg.robust.classifier import AbstractClassifier
+from thalweg.robust.energy import Confidence
 from thalweg.robust.tasks.attack import Attack
 
+_UNIT = {"l2": "L2 length of the push", "linf": "largest change of a component (L-infinity)"}
 
-def push_slider(model: Classifier, clean: Any, pushed: Any, label: int, target: int, *, frames: int = 61) -> Slider:
+
+def picture(x: Any) -> np.ndarray | None:
+    """An input as grey levels `[height, width]`, colours being averaged; nothing for an input that is no image."""
+    x = np.asarray(x, np.float64)
+    if x.ndim == 3 and x.shape[0] in (1, 3, 4):
+        x = x.mean(axis=0)
+    elif x.ndim == 3 and x.shape[2] in (1, 3, 4):
+        x = x.mean(axis=2)
+    return x if x.ndim == 2 and min(x.shape) > 1 else None
+
+
+def push_slider(
+    classifier: AbstractClassifier,
+    clean: Any,
+    pushed: Any,
+    label: int,
+    target: int,
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    frames: int = 61,
+) -> Slider:
     """An input on its way over the ridge: `-log max p` along the straight line, and the input itself."""
-    import jax
-    import jax.numpy as jnp
-
     t = np.linspace(0.0, 2.0, frames)
-    line = jnp.clip(clean + t[:, None, None] * (pushed - clean), 0.0, 1.0)
-    heights = np.asarray(jax.vmap(Confidence(model))(line))
+    clean, pushed = np.asarray(clean, np.float64), np.asarray(pushed, np.float64)
+    line = np.clip(clean + t.reshape(-1, *[1] * clean.ndim) * (pushed - clean), *bounds)
+    heights = classifier.field(Confidence(), each=False).value_batch(jnp.asarray(line, classifier.dtype))
+    length = float(np.linalg.norm(pushed - clean))
     return Slider(
-        title=f"A digit pushed over its ridge: {label} becomes {target}",
+        title=f"An input pushed over its ridge: {label} becomes {target}",
         t=t,
-        energy=heights,
+        energy=np.asarray(heights),
         kind="image",
-        frames=np.asarray(line),
-        limits=(0.0, 1.0),
+        frames=np.stack([_pictured(x) for x in line]),
+        limits=bounds,
         t_label="way along the push",
         energy_label="-log max p (nat)",
         markers=(Marker(f"read as {label}", 0.0), Marker("ridge", 1.0), Marker(f"read as {target}", float(t[-1]))),
-        caption=f"Left of the ridge the net reads {label}, right of it {target}. The push has an L2 length of "
-        f"{float(np.linalg.norm(np.asarray(pushed - clean))):.3f}, with grey levels from 0 to 1.",
+        caption=f"Left of the ridge the model reads {label}, right of it {target}. The push has an L2 length of "
+        f"{length:.3g}, with inputs from {bounds[0]:g} to {bounds[1]:g}.",
     )
 
 
-def lengths_figure(norms: Any, baseline: Any) -> PaperFigure:
-    """The share of inputs still standing over the length of the push, for both attacks."""
+def _pictured(x: Any) -> np.ndarray:
+    found = picture(x)
+    assert found is not None  # asked before
+    return found
+
+
+def lengths_figure(norms: Any, baseline: Any = None, kind: str = "l2") -> PaperFigure:
+    """The robustness curve: the share of inputs still standing over the length of the push."""
+    norms = np.sort(np.asarray(norms, np.float64))
+    finite = norms[np.isfinite(norms)]
     with paper_style():
         figure, axes = paper_figure("single")
-        standing = np.linspace(1, 0, len(norms), endpoint=False)
-        axes.step(np.sort(np.asarray(baseline)), standing, where="post", label="straight step to the boundary")
-        axes.step(np.sort(np.asarray(norms)), standing, where="post", label="smallest push by relax")
-        axes.set_xlabel("L2 length of the push")
+        if baseline is not None:
+            axes.step(*_curve(np.asarray(baseline, np.float64)), where="post", label="straight step to the boundary")
+        axes.step(*_curve(norms), where="post", label="smallest push found")
+        axes.set_xlabel(_UNIT[kind])
         axes.set_ylabel("share of inputs not yet over the ridge")
-        axes.set_ylim(0, 1)
-        axes.legend()
-        return PaperFigure(as_svg(figure), "Robustness curve of the test inputs.", "robustness.svg")
+        axes.set_ylim(0, 1.02)
+        axes.set_xlim(0, 1.1 * finite.max() if len(finite) else 1)
+        if baseline is not None:
+            axes.legend()
+        return PaperFigure(as_svg(figure), "Robustness curve of the inputs.", "robustness.svg")
+
+
+def _curve(norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    norms = np.sort(norms)
+    finite = norms[np.isfinite(norms)]
+    return np.concatenate([[0.0], finite]), 1 - np.arange(len(finite) + 1) / len(norms)
+
+
+def gallery(found: Attack, *, rows: int = 5) -> PaperFigure | None:
+    """Clean inputs, what is added to them, and what comes out, from the smallest push to the largest."""
+    over = np.flatnonzero(found.success)
+    if len(over) == 0 or picture(found.posed.x[0]) is None:
+        return None
+    ordered = over[np.argsort(found.norm[over], kind="stable")]
+    shown = ordered[np.unique(np.linspace(0, len(ordered) - 1, rows).round().astype(int))]
+    with paper_style():
+        figure, whole = paper_figure("double", height_ratio=0.62)
+        whole.remove()
+        axes = np.asarray(figure.subplots(3, len(shown), squeeze=False))
+        for column, item in enumerate(shown):
+            clean, pushed = _pictured(found.posed.x[item]), _pictured(found.pushed[item])
+            added, limits = pushed - clean, {"vmin": found.posed.lower, "vmax": found.posed.upper, "cmap": "gray"}
+            axes[0, column].imshow(clean, **limits)
+            axes[0, column].set_title(f"{int(found.posed.labels[item])}")
+            axes[1, column].imshow(added, vmin=-np.abs(added).max(), vmax=np.abs(added).max(), cmap="RdBu")
+            axes[1, column].set_title(f"{found.norm[item]:.3g}")
+            axes[2, column].imshow(pushed, **limits)
+            axes[2, column].set_title(f"{int(found.target[item])}")
+        for place in axes.ravel():
+            place.set_axis_off()
+        caption = (
+            "Above: inputs with their class. Middle: the push, each on its own scale, with its length. Below: what "
+            "comes out, with the class that the model reads. From the smallest push to the largest."
+        )
+        return PaperFigure(as_svg(figure), caption, "pushes.svg")
 
 
 def attack_page(found: Attack) -> Page:
     """The report of one attack."""
-    result, pushes = found.result, found.pushes
-    rows = [(name.replace("_", " "), value) for name, value in result.items()]
-    blocks: list[Any] = [Table(("quantity", "value"), rows)]
-    if bool(np.isfinite(np.asarray(pushes.norm)).all()):
-        blocks.append(lengths_figure(pushes.norm, found.baseline))
-    grey = np.asarray(found.clean).ndim == 3
-    if grey and bool(pushes.success.any()):
-        item = int(np.argmin(np.asarray(pushes.norm)))
-        ends = found.clean[item], pushes.x[item]
-        blocks.append(push_slider(found.brought.model, *ends, int(found.labels[item]), int(pushes.target[item])))
+    result = found.result
+    blocks: list[Any] = [Table(("quantity", "value"), [(name.replace("_", " "), v) for name, v in result.items()])]
+    if found.success.any():
+        blocks.append(lengths_figure(found.norm, kind=found.kind))
+        pictures = gallery(found)
+        if pictures is not None:
+            item = int(np.argmin(found.norm))
+            ends = found.posed.x[item], found.pushed[item], int(found.posed.labels[item]), int(found.target[item])
+            bounds = found.posed.lower, found.posed.upper
+            blocks += [pictures, push_slider(found.posed.classifier, *ends, bounds=bounds)]
     summary = f"{result['success_rate']:.0%} of {result['n']} inputs pushed over their ridge."
     return Page("Smallest pushes", summary, [Section("Attack", blocks)])
 

@@ -1,21 +1,25 @@
-"""Train the small classifier, and measure it."""
+"""Train the small classifier, measure it, and keep it."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import os
+from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float
 
 from thalweg.core.hooks import Hook
 from thalweg.methods.data import Batches
+from thalweg.robust.classifier import JaxClassifier
 from thalweg.robust.data import Classified
-from thalweg.robust.energy import Classifier
 from thalweg.robust.model import SmallNet, classification_loss
+from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
 from thalweg.verbs.train import from_loss, train
+
+NET = "net.safetensors"  # what a run directory calls a net that was trained on the spot
 
 
 def fit(data: Classified, *, seed: int = 0, steps: int = 2_000, on_chunk: tuple[Hook, ...] = ()) -> SmallNet:
@@ -33,17 +37,29 @@ def fit(data: Classified, *, seed: int = 0, steps: int = 2_000, on_chunk: tuple[
     ).value
 
 
-def in_double(model: Any) -> Any:
-    """The same model with float64 weights, for audits."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model)
-
-
-def logits(model: Classifier, x: Float[Array, "n ..."]) -> Float[Array, "n classes"]:
-    """The logits of a batch."""
-    return jax.vmap(model)(x)
-
-
-def accuracy(model: Classifier, data: Classified) -> float:
+def accuracy(model: SmallNet, data: Classified) -> float:
     """The share of `data` that the model classifies as labelled."""
-    x = jnp.asarray(data.x, jnp.float32)
-    return float(jnp.mean(jnp.argmax(logits(model, x), axis=1) == jnp.asarray(data.y)))
+    logits = JaxClassifier(model, "the net", np.float32).logits(jnp.asarray(data.x, jnp.float32))
+    return float(jnp.mean(jnp.argmax(logits, axis=1) == jnp.asarray(data.y)))
+
+
+def save_net(path: str | os.PathLike[str], net: SmallNet) -> Path:
+    """Keep a small net in a safetensors file, bit for bit, written in one move.
+
+    **Returns:** the path. **Raises:** `ThalwegError` if the file cannot be written.
+    """
+    sizes = [net.layers[0].in_features, net.layers[0].out_features, net.layers[-1].out_features]
+    return save_state(path, net, 0, {"small_net": sizes})
+
+
+def load_net(path: str | os.PathLike[str]) -> SmallNet:
+    """The net that `save_net` kept.
+
+    **Raises:** `InputError` for a file that is missing, damaged, or holds something else.
+    """
+    path = Path(path)
+    sizes = json.loads(read_tensors(path)[1]["extra"]).get("small_net")
+    if not isinstance(sizes, list) or len(sizes) != 3:
+        raise damaged(path, "it holds no small net")
+    inputs, hidden, classes = map(int, sizes)
+    return load_state(path, SmallNet(inputs, hidden, classes, key=jax.random.key(0)))[0]
