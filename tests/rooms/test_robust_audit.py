@@ -168,7 +168,7 @@ def eager(name: str) -> Any:
     return name if name in ("stretched", "straight through") else pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", map(eager, WRAPPED))
+@pytest.mark.parametrize("name", [eager(name) for name in WRAPPED])
 def test_classifiers_are_judged_under_both_energies(name, net, items):
     wrap, verdict = WRAPPED[name]
     model = wrap(net)

@@ -100,31 +100,40 @@ def refine(
     random = [np.random.default_rng(seed) for seed in (range(count) if seeds is None else seeds)]
     segments = coarsest(asking, count)
     rounding = rounding_of(asking, random, segments)
-    spent = np.full(count, 2 * FIRST + 1)
-    levels = [_Level(spent, segments.total(segments.work, count))]
+    state = _State(segments, np.full(count, 2 * FIRST + 1))
+    levels = [state.level]
     for budget in _doubled(2 * FIRST + 1, gradients):
-        segments, spent = _refined(asking, segments, rounding, spent, np.full(count, budget))
-        levels.append(_Level(spent, segments.total(segments.work, count)))
-    climb = _climb(segments, count)
-    mismatch, spread = _descend(asking, random, segments, rounding, climb, descents, negligible)
+        state = _refined(asking, state, rounding, np.full(count, budget))
+        levels.append(state.level)
+    climb = _climb(state.segments, count)
+    mismatch, spread = _descend(asking, random, state.segments, rounding, climb, descents, negligible)
     for budget in _doubled(gradients, most):
-        gap = np.abs(segments.total(segments.work - segments.fall, count))
-        stiff = (mismatch <= closed * climb) & (gap > closed * climb)
+        stiff = (mismatch <= closed * climb) & (np.abs(state.gap) > closed * climb)
         if not stiff.any():
             break
-        segments, spent = _refined(asking, segments, rounding, spent, np.where(stiff, budget, 0))
-        levels.append(_Level(spent, segments.total(segments.work, count)))
+        state = _refined(asking, state, rounding, np.where(stiff, budget, 0))
+        levels.append(state.level)
     spent, works = (np.stack(column) for column in zip(*levels, strict=True))
-    fall = segments.total(segments.fall, count)
+    fall = works[-1] - state.gap
     return Refined(
         works[-1], fall, climb, _last_change(works), rounding, mismatch, spread, climb <= 10 * rounding, spent,
         works - fall, asking.asked,
     )  # fmt: skip
 
 
-class _Level(NamedTuple):
+class _State(NamedTuple):
+    """The segments of all curves, and the gradients spent on each curve."""
+
+    segments: Segments
     spent: np.ndarray
-    work: np.ndarray
+
+    @property
+    def level(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.spent, self.segments.total(self.segments.work, len(self.spent))
+
+    @property
+    def gap(self) -> np.ndarray:
+        return self.segments.total(self.segments.work - self.segments.fall, len(self.spent))
 
 
 def _doubled(first: int, last: int) -> list[int]:
@@ -145,16 +154,15 @@ def _last_change(works: np.ndarray) -> np.ndarray:
     return changes[last, np.arange(works.shape[1])]
 
 
-def _refined(
-    asking: Asking, segments: Segments, rounding: np.ndarray, spent: np.ndarray, budget: np.ndarray
-) -> tuple[Segments, np.ndarray]:
-    """The segments after the worst were halved until the budget of each curve is spent, and what was spent."""
+def _refined(asking: Asking, state: _State, rounding: np.ndarray, budget: np.ndarray) -> _State:
+    """The segments after the worst were halved until the budget of each curve is spent."""
+    segments, spent = state
     while len(chosen := _worst(segments, rounding, np.maximum(budget - spent, 0))):
         spent = spent + 2 * np.bincount(segments.curve[chosen], minlength=len(spent))
         kept = segments.take(np.setdiff1d(np.arange(len(segments.a)), chosen))
         halves = halves_of(asking, segments.take(chosen))
         segments = Segments(*map(np.concatenate, zip(kept, *halves, strict=True)))
-    return segments, spent
+    return _State(segments, spent)
 
 
 def _worst(segments: Segments, rounding: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -210,8 +218,8 @@ def _walked(
 ) -> np.ndarray:
     """The weights at the ends of descents from the segments `here`."""
     weight, before = weight.copy(), np.full((len(weight), _LAST), np.inf)
-    shortest = shortest(asking.curves)[here.curve]
-    going = np.flatnonzero(here.width > shortest)
+    least = shortest(asking.curves)[here.curve]
+    going = np.flatnonzero(here.width > least)
     while len(going):
         at = here.take(going)
         halves = halves_of(asking, at)
@@ -225,6 +233,6 @@ def _walked(
         weight[going] *= ~lost | (weight[going] > 0.25 * before[going, 0])
         for leaf, left, right in zip(here, *halves, strict=True):
             leaf[going] = np.where(second.reshape(-1, *[1] * (left.ndim - 1)), right, left)
-        over = lost | (weight[going] <= negligible[at.curve]) | (here.width[going] <= shortest[going])
+        over = lost | (weight[going] <= negligible[at.curve]) | (here.width[going] <= least[going])
         going = going[~over]
     return weight

@@ -123,6 +123,7 @@ class Asking:
 
 
 def coarsest(asking: Asking, count: int) -> Segments:
+    """The first segments of `count` curves, all of one width."""
     t = np.linspace(0, 1, 2 * FIRST + 1)
     nodes = [part.reshape(count, -1) for part in asking(np.repeat(np.arange(count), len(t)), np.tile(t, count))]
     window = 2 * np.arange(FIRST)[:, None] + np.arange(3)
@@ -133,6 +134,7 @@ def coarsest(asking: Asking, count: int) -> Segments:
 
 
 def halves_of(asking: Asking, of: Segments) -> tuple[Segments, Segments]:
+    """The left and the right halves of some segments."""
     n = len(of.a)
     quarters = np.concatenate([of.a + 0.25 * of.width, of.a + 0.75 * of.width])
     middles = asking(np.tile(of.curve, 2), quarters)

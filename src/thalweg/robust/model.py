@@ -44,6 +44,30 @@ class InSingle(eqx.Module):
         return self.model(x)
 
 
+class StraightThrough(eqx.Module):
+    """A model behind a quantiser of its inputs whose backward pass leaves the quantiser out: its gradients lie.
+
+    **Source:** Bengio, Leonard & Courville, arXiv:1308.3432 (2013), the straight-through estimator.
+    """
+
+    model: Model
+    levels: int
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " classes"]:
+        rounded = jnp.round(x * self.levels) / self.levels
+        return self.model(x + jax.lax.stop_gradient(rounded - x))
+
+
+class Steep(eqx.Module):
+    """A model behind steep but honest steps of its inputs, `tanh(steepness (x - 1/2))`."""
+
+    model: Model
+    steepness: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " classes"]:
+        return self.model(0.5 + 0.5 * jnp.tanh(self.steepness.astype(x.dtype) * (x - 0.5)))
+
+
 def classification_loss(
     model: Model, batch: tuple[Float[Array, "batch ..."], Int[Array, " batch"]], key: Key[Array, ""]
 ) -> Float[Array, ""]:

@@ -14,6 +14,7 @@ from thalweg.methods.bounds.enclosure import RULES, Enclosure, Truth, constant
 from thalweg.methods.bounds.program import Operation, Ref
 
 _PIECES = 16
+_TOLD = ("y", "rounding_method")  # parameters of an operation that change its values
 
 
 class Lines(NamedTuple):
@@ -73,10 +74,9 @@ class Curve(eqx.Module):
         is_max = only is not None and only.name == "max"
         self.threshold = jnp.broadcast_to(self.constants[0], steps.variable.shape).ravel() if is_max else None
 
-    def __call__(self, x: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def __call__(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """The values at `x`."""
-        shape = self.steps.variable.shape
-        found = self._run(x.reshape(*x.shape[:-1], *shape), lambda operation, *operands: operation(*operands))
+        found = self._run(x.reshape(self.steps.variable.shape), lambda operation, *operands: operation(*operands))
         return found.reshape(x.shape)
 
     def _run(self, start: Any, apply: Any, wrap: Any = lambda value: value) -> Any:
@@ -126,7 +126,7 @@ class Curve(eqx.Module):
         share = jnp.linspace(0.0, 1.0, _PIECES + 1)[:, None]
         grid = jnp.minimum(low + share * (high - low), high).at[-1].set(high)
         ends = jnp.sort(jnp.concatenate([grid, jnp.clip(self.kinks, low, high)]), axis=0) if len(self.kinks) else grid
-        return (ends, self(ends)), self._enclosed(ends[:-1], ends[1:])
+        return (ends, jax.vmap(self)(ends)), self._enclosed(ends[:-1], ends[1:])
 
     def _best(self, slopes: Array, points: Any, pieces: Enclosure, middle: Array, sign: float) -> tuple[Array, Array]:
         """Of all lines below `sign f` the one that is highest in the middle."""
@@ -161,7 +161,8 @@ def _enclose(operation: Operation, *operands: Any) -> Any:
     if operation.name in ("ne", "eq") and operation.operands[0] == operation.operands[1]:
         same = jnp.ones_like(operands[0].low, bool)  # how jax.numpy asks for NaN
         return Truth(~same, same) if operation.name == "ne" else Truth(same, ~same)
-    return RULES[operation.name](*operands, **operation.params)
+    told = {name: value for name, value in operation.params.items() if name in _TOLD}
+    return RULES[operation.name](*operands, **told)
 
 
 def _secants(points: Any) -> Array:

@@ -77,7 +77,7 @@ def _min(a: Enclosure, b: Enclosure) -> Enclosure:
 def _curve(value: Callable[[Any], Any], slope: Callable[[Any], Any], domain: float = -math.inf) -> Callable[..., Any]:
     """The rule of a function that, like its slope, is monotone on either side of 0, above the end of its domain."""
 
-    def rule(a: Enclosure, **_: Any) -> Enclosure:
+    def rule(a: Enclosure) -> Enclosure:
         known = a.low >= domain
         low, high = (jnp.where(known, end, 1.0) for end in (a.low, a.high))
         middle = jnp.where((low < 0) & (high > 0), 0.0, low)
@@ -120,7 +120,7 @@ def _power(a: Enclosure, *, y: int) -> Enclosure:
 def _wave(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Callable[..., Any]:
     """The rule of a sine: it and its slope change by no more than their argument does."""
 
-    def rule(a: Enclosure, **_: Any) -> Enclosure:
+    def rule(a: Enclosure) -> Enclosure:
         middle, reach = (a.low + a.high) / 2, (a.high - a.low) / 2
         ranges = [(jnp.maximum(f(middle) - reach, -1.0), jnp.minimum(f(middle) + reach, 1.0)) for f in (value, slope)]
         return Enclosure(*ranges[0], *_product(ranges[1], (a.least, a.most)), value(a.first), value(a.last))
@@ -151,7 +151,7 @@ def _not(truth: Truth) -> Truth:
     return Truth(truth.no, truth.yes)
 
 
-def _convert(a: Enclosure | Truth, **_: Any) -> Enclosure:
+def _convert(a: Enclosure | Truth) -> Enclosure:
     return _select(a, constant(0.0), constant(1.0)) if isinstance(a, Truth) else a
 
 

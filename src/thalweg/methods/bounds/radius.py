@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 
 class _Bracket(NamedTuple):
-    """Positive at `low`, not at `high`; the weighted heights there, where the last step fell, and those of the probes."""
+    """Positive at `low`, not at `high`; weighted heights there; where the last step fell; the heights of the probes."""
 
     low: Float[Array, ""]
     at_low: Float[Array, ""]

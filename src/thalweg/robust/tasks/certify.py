@@ -191,8 +191,8 @@ def _block(bounds: LinearBounds, inputs: Any, eps: Array, edges: Any, norm: Norm
 
 
 def _check_sound(posed: Posed, length: np.ndarray, radius: np.ndarray) -> None:
-    """The attack measures its pushes in the precision of the model: a millionth is allowed."""
-    wrong = np.flatnonzero(radius > length * (1 + 1e-6))
+    """Refuse to answer if a push was found within a ball in which there can be none."""
+    wrong = np.flatnonzero(radius >= length)
     if len(wrong):
         place = int(posed.places[wrong[0]])
         raise ThalwegError(
