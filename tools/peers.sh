@@ -15,10 +15,15 @@ case "$group" in
   devinterp) wanted="torch==2.13.0 devinterp==2.0.1" ;;
   curvlinops) wanted="torch==2.13.0 curvlinops-for-pytorch==3.0.1" ;;
   jaxcont) wanted="jaxcont==0.4.0" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont" >&2; exit 2 ;;
+  # The attack libraries declare torchvision, of which there is no CPU build, and pictures: their own needs come first.
+  advlib) wanted="torch==2.13.0 tqdm"; alone="adv-lib==0.2.8" ;;
+  foolbox) wanted="torch==2.13.0 scipy requests GitPython"; alone="eagerpy==0.30.0 foolbox==3.3.4" ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"
 # shellcheck disable=SC2086 # a list of requirements
 "$env/bin/python" -m pip install --quiet --disable-pip-version-check numpy $wanted
+# shellcheck disable=SC2086
+if [ -n "${alone:-}" ]; then "$env/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps $alone; fi
 echo "peers: $group is ready in $env"

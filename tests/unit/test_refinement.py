@@ -151,8 +151,8 @@ def test_each_curve_may_have_an_energy_of_its_own_and_configurations_any_shape()
 
 
 def test_what_cannot_be_compared_is_said():
-    with pytest.raises(InputError, match="16 gradients per curve are too few: allow at least 17"):
-        refined(landscape("plain"), gradients=16)
+    with pytest.raises(InputError, match="31 gradients per curve are too few: allow at least 32"):
+        refined(landscape("plain"), gradients=31)
     holes = altered(lambda slope: np.where(slope > slope.max() - 1e-12, np.nan, slope))
     with pytest.raises(InputError, match=r"the energy or its gradient is not finite on the curve one: mend them"):
         refined(holes, names=["one"] * COUNT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,50 +71,39 @@ def refine(
     drawn in proportion to its mismatch, halved, one half drawn in the same way, and so on down to the length of
     rounding; the product of the ratios of the mismatch is an unbiased estimate of its sum over the whole curve at that
     scale. It tends to zero for a true gradient, however stiff, and for any other field to what is missing; the median
-    over the descents is reported, because few of them bear outliers. Rounding is measured by moving points by a unit
-    in their last place, and a descent that it ends counts only where the mismatch did not fall before.
+    over the descents is reported. Rounding is measured by moving points by a unit in their last place.
 
     **Arguments:**
 
     - `field`: energies and forces -dE/dx of a batch; or, where each curve has an energy of its own, a function from
       the curves `[n]` that the items of a batch belong to, to such a field.
-    - `curves`: what to go along.
-    - `gradients`: per curve, before the descents; at least 17.
-    - `most`: per curve, where the descents say that the field is honest but |work - fall| is above `closed`.
-    - `descents`: per curve.
-    - `negligible`: a mismatch, as a part of the climb, below which a descent stops.
-    - `closed`: a mismatch, as a part of the climb, below which a field is as good as honest.
+    - `curves`: what to go along; `names`, of the curves, for messages.
+    - `gradients`: per curve, before the `descents`; `most`, where these say that the field is honest but stiff.
+    - `negligible`, `closed`: the mismatch, as a part of the climb, below which a descent stops, and below which a field
+      is as good as honest.
     - `batch`: the size of every batch that the field is asked for, the last one filled up, so that it is compiled once;
       `None` for batches as they come.
     - `seeds`: one for each curve, so that the answer does not depend on which others stand beside it.
-    - `names`: of the curves, for messages.
 
     **Raises:** `InputError` for a field that is not finite, or too few gradients.
 
     **Source:** The descents are sequential importance sampling: J. M. Hammersley & D. C. Handscomb, Monte Carlo Methods
     (1964), ch. 5 and 8.
     """
-    if gradients < 2 * FIRST + 1:
-        raise InputError(f"closure: {gradients} gradients per curve are too few: allow at least {2 * FIRST + 1}.")
+    if gradients < 4 * FIRST:
+        raise InputError(f"closure: {gradients} gradients per curve are too few: allow at least {4 * FIRST}.")
     asking, count = Asking(field, curves, batch, names), len(curves.start)
     random = [np.random.default_rng(seed) for seed in (range(count) if seeds is None else seeds)]
     segments = coarsest(asking, count)
     rounding = rounding_of(asking, random, segments)
-    state = _State(segments, np.full(count, 2 * FIRST + 1))
-    levels = [state.level]
-    for budget in _doubled(2 * FIRST + 1, gradients):
-        state = _refined(asking, state, rounding, np.full(count, budget))
-        levels.append(state.level)
+    start = _State(segments, np.full(count, 2 * FIRST + 1))
+    state, levels = _followed(asking, start, rounding, gradients, lambda state: np.ones(count, bool))
     climb = _climb(state.segments, count)
     mismatch, spread = _descend(asking, random, state.segments, rounding, climb, descents, negligible)
-    for budget in _doubled(gradients, most):
-        stiff = (mismatch <= closed * climb) & (np.abs(state.gap) > closed * climb)
-        if not stiff.any():
-            break
-        state = _refined(asking, state, rounding, np.where(stiff, budget, 0))
-        levels.append(state.level)
-    spent, works = (np.stack(column) for column in zip(*levels, strict=True))
-    fall = works[-1] - state.gap
+    honest = mismatch <= closed * climb
+    state, further = _followed(asking, state, rounding, most, lambda state: honest & (abs(state.gap) > closed * climb))
+    spent, works = (np.stack(column) for column in zip(start.level, *levels, *further, strict=True))
+    fall = state.segments.total(state.segments.fall, count)
     return Refined(
         works[-1], fall, climb, _last_change(works), rounding, mismatch, spread, climb <= 10 * rounding, spent,
         works - fall, asking.asked,
@@ -136,10 +125,16 @@ class _State(NamedTuple):
         return self.segments.total(self.segments.work - self.segments.fall, len(self.spent))
 
 
-def _doubled(first: int, last: int) -> list[int]:
-    """The budgets between, each twice the one before, and `last`."""
-    powers = 2 ** np.arange(1, 64)
-    return [int(power) for power in powers[(powers > first) & (powers < last)]] + [last] * (last > first)
+def _followed(
+    asking: Asking, state: _State, rounding: np.ndarray, last: int, wanted: Callable[[_State], np.ndarray]
+) -> tuple[_State, list[tuple[np.ndarray, np.ndarray]]]:
+    """The state after the budget of the `wanted` curves was doubled up to `last`, and its levels on the way."""
+    levels, budget = [], int(state.spent.max(initial=0))
+    while budget < last and (chosen := wanted(state)).any():
+        budget = min(2 ** int(np.log2(budget + 1) + 1), last)
+        state = _refined(asking, state, rounding, np.where(chosen, budget, 0))
+        levels.append(state.level)
+    return state, levels
 
 
 def _climb(segments: Segments, count: int) -> np.ndarray:
