@@ -55,6 +55,7 @@ PUBLIC = {
     "landscapes": "classic landscapes to learn, test and measure on",
     "spins": "the room of spin glasses and Boltzmann machines",
     "learning": "the room of symmetry breaking and phase transitions in training",
+    "robust": "the room of adversarial examples",
     "interop": "other people's models as landscapes",
     "runs": "run directories and checkpoints",
     "report": "figures, tables, pages",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from thalweg.verbs.branch import Branch
     from thalweg.verbs.constrained import relax_constrained
     from thalweg.verbs.continuation import follow_branch, switch_branch
+    from thalweg.verbs.crossing import nearest_crossing
     from thalweg.verbs.learning_coefficient import learning_coefficient
     from thalweg.verbs.path import Path, find_path
     from thalweg.verbs.relax import relax
@@ -99,6 +100,7 @@ __all__ = [
     "loop",
     "lowest_modes",
     "maxwell_velocities",
+    "nearest_crossing",
     "r_hat",
     "relax",
     "relax_constrained",
@@ -133,6 +135,7 @@ _PLACES = {
     "verbs.constrained": "relax_constrained",
     "verbs.branch": "Branch",
     "verbs.continuation": "follow_branch switch_branch",
+    "verbs.crossing": "nearest_crossing",
     "verbs.learning_coefficient": "learning_coefficient",
     "verbs.path": "Path find_path",
     "verbs.relax": "relax",

@@ -168,7 +168,7 @@ def test_the_published_net_stands_as_published(data: Path, tmp_path: Path, monke
 PUBLISHED = """
 import jax, jax.numpy as jnp, numpy as np
 with np.load("{path}", allow_pickle=False) as file:
-    w = {{name: np.asarray(file[name]) for name in file.files}}
+    w = {{name: file[name].astype(np.float64) for name in file.files}}
 
 def net(x):
     x = x[None]

@@ -51,9 +51,13 @@ def _residual(w: dict[str, Any], x: Any) -> Any:
 
 def _pooled(w: dict[str, Any], x: Any) -> Any:
     hidden = jax.nn.tanh(_conv(x, w["first"]))
-    hidden = jax.lax.reduce_window(hidden, -jnp.inf, jax.lax.max, (1, 3, 3), (1, 2, 2), ((0, 0), (1, 1), (1, 1)))
-    hidden = jax.lax.reduce_window(hidden, 0.0, jax.lax.add, (1, 1, 1), (1, 1, 1), "VALID")
-    return jax.nn.log_softmax(w["last"] @ jax.nn.softplus(w["dense"] @ hidden.ravel()))
+    hidden = jax.lax.reduce_window(hidden, -jnp.inf, jax.lax.max, (1, 2, 2), (1, 2, 2), ((0, 0), (1, 1), (1, 1)))
+    hidden = jax.lax.reduce_window(hidden, 0.0, jax.lax.add, (1, 2, 2), (1, 1, 1), "VALID")
+    return w["last"] @ (w["dense"] @ hidden.ravel() + w["bias"])
+
+
+def _probable(w: dict[str, Any], x: Any) -> Any:
+    return jax.nn.log_softmax(w["last"] @ jax.nn.relu(w["flat"] @ x.ravel()))
 
 
 def _gated(w: dict[str, Any], x: Any) -> Any:
@@ -78,6 +82,7 @@ MAKES = {
     "abs, sin": _dense(jnp.abs, jnp.sin),
     "residual": _residual,
     "pooled": _pooled,
+    "probable": _probable,
     "gated": _gated,
     "stepped": _stepped,
 }

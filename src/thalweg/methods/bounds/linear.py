@@ -90,6 +90,8 @@ class LinearBounds(eqx.Module):
         for number, node in enumerate(self.graph.nodes):
             of = [(low[parent], high[parent]) for parent in node.parents]
             found = ball.box() if number == 0 else _range(node, *([pair[side] for pair in of] for side in (0, 1)))
+            if isinstance(node, Bend | Product):
+                lines[number] = jax.vmap(eqx.Partial(_lines, node, of))(jnp.array([False, True]))
             if number in self.graph.bounded and number > 0:
                 way = self.ways[self.graph.bounded.index(number)]
                 for closer in self._both(number, way, ball, lines):
@@ -98,8 +100,6 @@ class LinearBounds(eqx.Module):
             found = found[0] - slack, found[1] + slack
             low.append(found[0])
             high.append(found[1])
-            if isinstance(node, Bend | Product):
-                lines[number] = jax.vmap(eqx.Partial(_lines, node, of))(jnp.array([False, True]))
         return low, high, lines
 
     def _both(self, target: int, way: AbstractWay, ball: Ball, lines: dict[int, Any]) -> Any:

@@ -95,14 +95,14 @@ class Program:
         values: dict[Any, Any] = dict(zip(jaxpr.constvars, constants, strict=True))
         values |= dict(zip(jaxpr.invars, arguments, strict=True))
 
-        def read(atom: Any) -> Any:
-            return atom.val if isinstance(atom, Literal) else values[atom]
+        def read(term: Any) -> Any:
+            return term.val if isinstance(term, Literal) else values[term]
 
         for equation in jaxpr.eqns:
-            operands = [read(atom) for atom in equation.invars]
+            operands = [read(term) for term in equation.invars]
             found = self._one(equation, operands)
             values |= dict(zip(equation.outvars, found, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
+        return [read(term) for term in jaxpr.outvars]
 
     def _one(self, equation: Any, operands: list[Any]) -> list[Any]:
         primitive, params = equation.primitive, equation.params
