@@ -77,6 +77,7 @@ def test_both_landscapes_are_the_known_entropies_in_logits():
         np.testing.assert_allclose(jax.vmap(ours)(logits), jnp.log(jnp.expm1(jax.vmap(known)(logits))), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_for_two_classes_the_ridge_is_level_and_smooth_and_the_valley_never_flattens_out():
     for margin in (0.0, 0.3, -5.0, 400.0):
         height, slope = jax.value_and_grad(Ambiguity())(jnp.asarray([margin, 0.0]))
@@ -212,6 +213,7 @@ def test_an_input_in_its_corner_is_at_the_bottom():
     np.testing.assert_allclose(row["saddle"]["along"], -8.0, rtol=1e-6)  # -|slope of the margin|^2
 
 
+@pytest.mark.slow
 def test_walls_can_hold_a_saddle():
     # One further class above: along the ridge x = 0 it is ever less likely, down to the wall.
     height = 1.2
@@ -225,6 +227,7 @@ def test_walls_can_hold_a_saddle():
     np.testing.assert_allclose(row["saddle"]["energy"], np.log(total - 1), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_net_with_kinks_gets_its_ridge_point_and_says_why():
     bent = posed(FOUR, INPUTS[:1], [0], kink=0.5)
     found = barrier(bent, partners=jnp.asarray([[0.6, 0.1]]), effort=EFFORT)

@@ -14,6 +14,7 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.methods.bounds import Ball, LinearBounds, largest_radius, read_graph
+from thalweg.methods.bounds.graph import Bend
 from thalweg.methods.bounds.ways import Dense
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -101,7 +102,7 @@ def _points(x: Any, radius: Any, norm: str, count: int, key: Any) -> Any:
 
 
 @eqx.filter_jit
-def _violations(bounds: LinearBounds, x: Any, radii: Any, norm: str, key: Any) -> Any:
+def _violations(bounds: LinearBounds, x: Any, radii: Any, norm: Any, key: Any) -> Any:
     """By how much points of balls leave the bounds of forms and of nodes, and how loose the forms are."""
     forms = jnp.concatenate([jnp.eye(5), -jnp.eye(5), jnp.eye(5)[:1] - jnp.eye(5)[1:]])
 
@@ -116,11 +117,16 @@ def _violations(bounds: LinearBounds, x: Any, radii: Any, norm: str, key: Any) -
     return jax.lax.map(one, radii)
 
 
-SHORT = [("residual", "l2"), ("leaky, elu", "linf")]
-LONG = [(make, norm) for make in MAKES for norm in ("linf", "l2") if (make, norm) not in SHORT]
+def test_the_graph_is_the_function() -> None:
+    w, x = _weights(0), jax.random.uniform(jax.random.key(1), SHAPE)
+    for make in ("residual", "stepped"):
+        graph = read_graph(lambda x, of=MAKES[make]: of(w, x), SHAPE)
+        assert np.allclose(graph(x), MAKES[make](w, x), atol=1e-12)  # rounding of sums of 72 terms
 
 
-@pytest.mark.parametrize(("make", "norm"), [*SHORT, *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)])
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("make", MAKES)
 def test_points_of_the_ball_never_leave_the_bounds(make: str, norm: str) -> None:
     w, radii = _weights(0), jnp.array([0.0, 1e-3, 0.05, 0.3, 1.0])
     bounds = LinearBounds(lambda x: MAKES[make](w, x), SHAPE)
@@ -128,7 +134,7 @@ def test_points_of_the_ball_never_leave_the_bounds(make: str, norm: str) -> None
     assert np.allclose(bounds.graph(x), MAKES[make](w, x), atol=1e-12)  # rounding of sums of 72 terms
     over, nodes, gap = map(np.asarray, _violations(bounds, x, radii, norm, jax.random.key(7)))
     assert (over <= 0).all()
-    assert (nodes <= 0).all()
+    assert (nodes <= 1e-13).all()  # rounding of sums that cancel
     assert np.isfinite(gap).all()
     if make != "stepped":  # which jumps
         assert gap[0] < 1e-8  # a point: what is left is the allowance for rounding
@@ -158,15 +164,16 @@ def test_points_never_leave_the_bounds_of_thousands_of_random_functions() -> Non
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_affine_functions_are_bounded_exactly(norm: str) -> None:
+def test_affine_functions_are_bounded_exactly(norm: Any) -> None:
     matrix = jax.random.normal(jax.random.key(0), (5, 72))
     bounds = LinearBounds(lambda x: matrix @ x.ravel() + 1.0, SHAPE)
+    least = eqx.filter_jit(lambda tree, x: tree.least(Ball(x, radius, 0.0, 1.0, norm), jnp.eye(5)))
     x, radius = jnp.full(72, 0.5), 0.2
     lengths = jnp.abs(matrix).sum(1) if norm == "linf" else jnp.sqrt((matrix**2).sum(1))
-    found = bounds.least(Ball(x, radius, 0.0, 1.0, norm), jnp.eye(5))
+    found = least(bounds, x)
     # What is allowed for rounding, 1e-11 of sums of some tens.
     assert np.allclose(found, matrix @ x + 1.0 - radius * lengths, atol=1e-8)
-    corner = bounds.least(Ball(jnp.zeros(72), radius, 0.0, 1.0, norm), jnp.eye(5))
+    corner = least(bounds, jnp.zeros(72))
     down = jnp.minimum(matrix, 0)
     lengths = jnp.abs(down).sum(1) if norm == "linf" else jnp.sqrt((down**2).sum(1))
     assert np.allclose(corner, 1.0 - radius * lengths, atol=1e-8)
@@ -238,10 +245,13 @@ CURVES = {
 }
 
 
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("gelu", "step") else pytest.mark.slow) for name in CURVES]
+)
 def test_lines_enclose_their_function_on_a_dense_grid(name: str) -> None:
     count = 300
     node = read_graph(CURVES[name], (count,)).nodes[-1]
+    assert isinstance(node, Bend)
     random = np.random.default_rng(0)
     low = np.concatenate([4 * random.normal(size=count - 2), [0.25, -1.0]])
     high = low + np.concatenate([10.0 ** random.uniform(-6, 1.3, count - 3), [0.0, 0.5, 1.25]])

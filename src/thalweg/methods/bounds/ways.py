@@ -9,11 +9,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.sparse import csr_matrix, hstack, identity
+from scipy.sparse import csr_matrix, hstack
 
 from thalweg.methods.bounds.affine import Affine
 from thalweg.methods.bounds.graph import Graph
-from thalweg.methods.bounds.maps import LinearMap, grouped, local, padded
+from thalweg.methods.bounds.maps import grouped, local, padded
 
 _ROOM = 40_000_000  # numbers in the matrices of one target: 320 MB
 
@@ -119,6 +119,3 @@ def _local(graph: Graph, groups: list[Any], seen: dict[int, csr_matrix], matrice
     }
     places = {number: jnp.asarray(padded(items, graph.sizes[number])) for number, items in lists.items()}
     return Local(places[target], places, edges)
-
-
-__all__ = ["AbstractWay", "Dense", "LinearMap", "Local", "choose_way", "identity"]
