@@ -58,7 +58,7 @@ def test_the_proven_ground_state_of_the_sample_has_its_energy():
         "# a comment\n\nc another\n% and one\n 3\t2 \n\n1 2   5\n#1 3 9\n2 3 -1",
         "3 2\r\n1 2 5\r\n2 3 -1\r\n",
         b"\xef\xbb\xbf3 2\n1 2 5\n2 3 -1\n",
-        gzip.compress(b"3 2\n1 2 5\n2 3 -1\n"),
+        gzip.compress(b"3 2\n1 2 5\n2 3 -1\n", mtime=0),
         "3 4\n1 2 4\n2 1 1\n3 2 -1\n3 3 7\n",
     ],
 )
