@@ -231,7 +231,8 @@ def test_what_is_spent_is_counted_and_within_the_budget(digits):
             field.value_batch, field.value_and_force_batch = value_batch, value_and_force_batch
             return field
 
-    for norm, budget in (("l2", 50), ("linf", 45), ("l2", 3)):
+    cases: Any = (("l2", 50), ("linf", 45), ("l2", 3))
+    for norm, budget in cases:
         calls.update(values=0, slopes=0)
         seen = digits._replace(classifier=Counting(inner.model, inner.name, inner.dtype))
         found = minimal_pushes(seen, norm=norm, budget=budget)

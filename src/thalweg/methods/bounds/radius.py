@@ -66,9 +66,8 @@ def largest_radius(
             state.probed.at[state.count].set(height, mode="drop"),
         )
 
-    nothing = jnp.full_like(probes[0], -jnp.inf)
-    start = _Bracket(
-        jnp.zeros_like(nothing), nothing, -nothing, nothing, *2 * (jnp.asarray(0),), jnp.zeros_like(probes)
-    )
+    nothing, zero = jnp.full_like(probes[0], -jnp.inf), jnp.asarray(0)
+    low, high = jnp.zeros_like(nothing), -nothing
+    start = _Bracket(low, nothing, high, nothing, zero, zero, jnp.zeros_like(probes))
     found = jax.lax.while_loop(unfinished, closer, start)
     return found.low, found.probed
