@@ -297,3 +297,38 @@ def test_a_torch_module_that_cannot_be_used(torch, code, sentence, tmp_path):
         correct_ones(bring(name), data.Classified(X, np.full(6, 2), 0.0, 1.0))
     assert "\n" not in str(caught.value)
     assert "torch" in sys.modules
+
+
+# Double precision
+
+
+def test_a_function_over_float32_constants_is_repeated_in_float64(x64):
+    words = np.random.default_rng(5)
+    kernel, dense = words.normal(size=(3, 1, 2, 2)).astype(np.float32), words.normal(size=(4, 27)).astype(np.float32)
+
+    def build(kernel, dense):
+        def model(x):  # a convolution takes no input of another width than its kernel's
+            h = jax.nn.relu(jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "VALID")[0])
+            return dense @ jnp.tanh(h).ravel()
+
+        return model
+
+    items = data.Classified(words.uniform(size=(8, 1, 4, 4)), np.zeros(8, int), 0.0, 1.0)
+    labels = np.asarray(jax.vmap(build(jnp.asarray(kernel), jnp.asarray(dense)))(items.x.astype(np.float32))).argmax(1)
+    posed = correct_ones(JaxClassifier(build(jnp.asarray(kernel), jnp.asarray(dense)), "net"), items._replace(y=labels))
+    assert posed.classifier.dtype == np.float32
+    x = jnp.asarray(posed.x, jnp.float64)
+    exact = jax.vmap(build(jnp.asarray(kernel, jnp.float64), jnp.asarray(dense, jnp.float64)))(x)
+    np.testing.assert_allclose(posed.classifier.in_double().logits(x), exact, rtol=1e-14)
+
+    @jax.custom_vjp
+    def lying(x):
+        return jnp.round(x)
+
+    lying.defvjp(lambda x: (lying(x), None), lambda _, slope: (slope,))
+    inner = build(jnp.asarray(kernel), jnp.asarray(dense))
+    posed = correct_ones(JaxClassifier(lambda x: inner(lying(8 * x) / 8), "liar"), items._replace(y=labels))
+    with pytest.raises(
+        InputError, match=r"^liar computes in float32 only, and its custom_vjp_call\w* cannot be repeated"
+    ):
+        posed.classifier.in_double().logits(x)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from thalweg.core.errors import InputError
+from thalweg.interop.widen import in_double
 from thalweg.robust.energy import Model
 
 
@@ -32,16 +32,13 @@ class SmallNet(eqx.Module):
 
 
 class InSingle(eqx.Module):
-    """A function of float32 inputs whose own constants are float32, so that it cannot compute in float64."""
+    """A function whose own constants are float32 and refuse a float64 input: it is then repeated in float64."""
 
     model: Model
     name: str = eqx.field(static=True)
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " classes"]:
-        if x.dtype == jnp.float64:
-            raise InputError(f"{self.name} computes in float32 only: keep its weights in an Equinox module, or convert "
-                             "them with .astype(x.dtype) where they are used.")  # fmt: skip
-        return self.model(x)
+        return in_double(self.model, x, self.name) if x.dtype == jnp.float64 else self.model(x)
 
 
 class StraightThrough(eqx.Module):

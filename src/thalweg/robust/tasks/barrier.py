@@ -17,6 +17,7 @@ from thalweg.methods.parts import Arrays, in_parts, part_name
 from thalweg.robust.tasks.attack import attack
 from thalweg.robust.tasks.barrier_parts import Effort, Tools, measured, row_of
 from thalweg.robust.tasks.bring import Posed
+from thalweg.robust.tasks.push import double_of
 
 
 class Barrier(NamedTuple):
@@ -126,11 +127,8 @@ def barrier(
 def _in_double(posed: Posed) -> Posed:
     if not jax.config.read("jax_enable_x64"):
         return posed
-    try:
-        wide = posed.classifier.in_double()
-    except InputError:  # it computes in float32 only, and the result says so
-        return posed
-    return posed._replace(classifier=wide, x=jnp.asarray(posed.x, wide.dtype))
+    wide, dtype = double_of(posed.classifier, posed.x)
+    return posed._replace(classifier=wide, x=jnp.asarray(posed.x, dtype))
 
 
 def _paired(posed: Posed, partners: Any, budget: int, seed: int, done: Any, hooks: Any) -> tuple[Posed, Array, int]:
