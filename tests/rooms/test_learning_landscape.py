@@ -160,6 +160,7 @@ def test_a_net_too_large_to_survey_is_refused():
 # Between and around minima
 
 
+@pytest.mark.slow
 def test_two_trainings_that_are_copies_have_a_ridge_only_on_the_straight_line(found, x64):
     stage = found.stages[0]
     a = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), stage.survey.minima)

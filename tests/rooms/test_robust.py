@@ -260,12 +260,13 @@ def test_confidence_and_collision_have_a_valley_on_either_side_of_the_ridge(digi
 def test_an_attack_keeps_its_blocks_and_goes_on(digits, tmp_path, monkeypatch):
     monkeypatch.setattr("thalweg.robust.tasks.attack._BLOCK", 8)
     store = Points(tmp_path / "blocks")
-    with pytest.raises(WalkError, match=r"^attack: stopped after 1 of 3 parts, which are kept\."):
+    digits = digits._replace(x=digits.x[:16], labels=digits.labels[:16], places=digits.places[:16])
+    with pytest.raises(WalkError, match=r"^attack: stopped after 1 of 2 parts, which are kept\."):
         attack(digits, budget=12, done=store, hooks=(lambda report: Outcome.CANCELLED,))
     reports = []
     went_on = attack(digits, budget=12, done=store, hooks=(lambda report: reports.append(report.step),))
     at_once = attack(digits, budget=12)
-    assert len(list((tmp_path / "blocks").glob("*.safetensors"))) == 3
+    assert len(list((tmp_path / "blocks").glob("*.safetensors"))) == 2
     np.testing.assert_array_equal(went_on.norm, at_once.norm)
     np.testing.assert_array_equal(went_on.pushed, at_once.pushed)
 
@@ -318,6 +319,7 @@ def test_attack_answers_with_the_documented_keys(brought, tmp_path):
     assert answer["robust_rate"] == 1 - answer["success_rate"]
 
 
+@pytest.mark.slow
 def test_work_answers_with_the_documented_keys(brought):
     ran = call("robust", "work", *brought, "--n", "12", "--json", "--quiet")
     assert ran.exit_code == 0, ran.output

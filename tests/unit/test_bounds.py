@@ -117,6 +117,7 @@ def _violations(bounds: LinearBounds, x: Any, radii: Any, norm: Any, key: Any) -
     return jax.lax.map(one, radii)
 
 
+@pytest.mark.slow
 def test_the_graph_is_the_function() -> None:
     w, x = _weights(0), jax.random.uniform(jax.random.key(1), SHAPE)
     of = lambda x: w["dense"] @ jax.nn.relu(_conv(x, w["first"], 2)).ravel()  # noqa: E731

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from thalweg.verbs.crossing import nearest_crossing
 pytestmark = pytest.mark.usefixtures("x64")
 DIMENSIONS = 6
 UNIT = (0.0, 1.0)
+NEAREST = eqx.filter_jit(nearest_on_plane)
 
 
 class Plane(AbstractEnergy):
@@ -112,7 +114,7 @@ def test_a_curved_crossing_is_met_where_the_step_is_normal_to_it():
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_projection_onto_a_plane_is_the_nearest_point_of_the_box(normal, origin, offset):
-    there = np.asarray(nearest_on_plane(Box(*UNIT), jnp.asarray(origin), jnp.asarray(normal), jnp.asarray(offset)))
+    there = np.asarray(NEAREST(Box(*UNIT), jnp.asarray(origin), jnp.asarray(normal), jnp.asarray(offset)))
     assert ((there >= 0) & (there <= 1)).all()
     lowest = np.minimum(normal, 0).sum()
     if np.abs(normal).max() < 1e-3:

@@ -143,6 +143,7 @@ def test_a_path_goes_the_short_way_round(x64):
     assert float(path.barrier) == pytest.approx(2.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_frozen_coordinates_stay(x64):
     a, b = jnp.array([0.0, 0.3]), jnp.array([1.0, 0.3])
     path = find_path(wave, a, b, images=7, space=Frozen(jnp.array([True, False])))
@@ -152,6 +153,7 @@ def test_frozen_coordinates_stay(x64):
         find_path(wave, a, b.at[1].set(0.0), space=Frozen(jnp.array([True, False])))
 
 
+@pytest.mark.slow
 def test_ends_off_rest_are_told_and_relaxed_on_request(x64):
     near, far = jnp.array([0.05, 0.0]), jnp.array([1.0, 0.0])
     as_given = find_path(wave, near, far, images=7)

@@ -149,12 +149,10 @@ def _audit_claims(posed: Any, watch: Stopwatch) -> Iterator[Claim]:
         "quantiser": (
             StraightThrough(net, 8),
             "A quantiser of 8 levels with straight-through gradients is flagged.",
-            1,
         ),
         "steep": (
             Steep(net, 50.0),
             "A stiff net, behind steps tanh(50 (x - 1/2)), is not: its gradients are its own.",
-            0,
         ),
     }
     for name, (model, statement) in models.items():
