@@ -82,7 +82,7 @@ def test_the_report_holds_all_chapters_and_is_done(quick):
     for claim in quick.answer["claims"]:
         assert claim["id"] in quick.page
     assert f"{len(quick.answer['claims'])} of {len(quick.answer['claims'])} claims hold" in quick.page
-    assert "@article{birgin2000nonmonotone" in quick.page
+    assert "@inproceedings{pintor2021fast" in quick.page
     assert 0 < quick.answer["first_figure_seconds"] <= quick.answer["seconds"]
 
 
