@@ -34,7 +34,7 @@ def work_of_pushes(
     **Arguments:** `clean` and `pushed`, of one shape; `key`, for the direction in which each path is bent, by a
     quarter of the length of its push.
 
-    **Returns:** two `Closure`s with a leading axis of items.
+    **Returns:** two `Closure` objects, each with a leading axis of items.
     """
     judge, dtype = double_of(classifier, clean)
     clean, pushed = (jnp.asarray(x, dtype) for x in (clean, pushed))
