@@ -291,7 +291,7 @@ BAD = [
         {"method": lambda: "baoab"},
         r"'baoab' cannot be had by its name alone: .* Baoab\(temperature=1.0, friction=1.0\)",
     ),
-    ({"method": lambda: "euler"}, "no method 'euler': choose one of baoab, verlet"),
+    ({"method": lambda: "euler"}, "no method 'euler': choose one of baoab, cell_rescaling, verlet"),
     ({"method": lambda: Baoab(1.0, 1.0)}, r"Baoab draws random numbers: pass key=jax.random.key\(seed\)"),
     ({"method": lambda: Baoab}, "method is a "),
     ({"space": lambda: Box(-2.0, 2.0)}, "cannot end at the walls of a Box"),

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from thalweg.core.checks import traced
 from thalweg.core.errors import InputError
-from thalweg.methods.dynamics import AbstractDynamics, Motion, Setting, normal_like
-
-Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
-
-
-def _temperature(given: Any) -> Any:
-    return given if callable(given) else jnp.asarray(given)
+from thalweg.methods.dynamics import AbstractDynamics, Motion, Schedule, Setting, heat_bath, scheduled
 
 
 class Baoab(AbstractDynamics):
@@ -35,7 +28,7 @@ class Baoab(AbstractDynamics):
     **Source:** Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34 (2013); J. Chem. Phys. 138, 174102 (2013).
     """
 
-    temperature: Float[Array, ""] | Schedule = eqx.field(converter=_temperature)
+    temperature: Float[Array, ""] | Schedule = eqx.field(converter=scheduled)
     friction: Float[Array, ""] = eqx.field(converter=jnp.asarray)
 
     random: ClassVar[bool] = True
@@ -57,24 +50,10 @@ class Baoab(AbstractDynamics):
     def move(self, setting: Setting, now: Motion) -> Motion:
         v = setting.kick(now.v, now.force, 0.5)
         x = setting.drift(now.x, v, 0.5)
-        v, gain = self._shaken(setting, now, x, v)
+        assert now.key is not None, "a random method is never begun without a key"
+        key = jax.random.fold_in(now.key, now.step)
+        v, gain = setting.shaken(key, x, v, self.friction, heat_bath(self.temperature, now.step))
         return eqx.tree_at(lambda to: (to.x, to.v), now.warmed(gain), (setting.drift(x, v, 0.5), v))
 
     def finish(self, setting: Setting, now: Motion) -> Motion:
         return eqx.tree_at(lambda to: to.v, now, setting.kick(now.v, now.force, 0.5))
-
-    def _shaken(self, setting: Setting, now: Motion, x: PyTree, v: PyTree) -> tuple[PyTree, Float[Array, ""]]:
-        """The velocity after a whole step of friction and noise, and the kinetic energy that this put in."""
-        assert now.key is not None, "a random method is never begun without a key"
-        heat_bath = self.temperature(now.step) if callable(self.temperature) else self.temperature
-        rate = self.friction * setting.dt
-        keep, noise = jnp.exp(-rate), -jnp.expm1(-2 * rate) * heat_bath
-
-        def shake(v: Array, m: Array, random: Array) -> Array:
-            return keep.astype(v.dtype) * v + jnp.sqrt(noise.astype(v.dtype) / m) * random
-
-        random = normal_like(jax.random.fold_in(now.key, now.step), v)
-        after = setting.space.project(x, jax.tree.map(shake, v, setting.mass, random))
-        # By coordinate: the difference of two kinetic energies would round away what drift is measured by.
-        gains = jax.tree.map(lambda new, old, m: jnp.sum(0.5 * m * (new - old) * (new + old)), after, v, setting.mass)
-        return after, jnp.sum(jnp.stack(jax.tree.leaves(gains)))

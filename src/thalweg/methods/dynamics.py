@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +12,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from thalweg.core.space import AbstractSpace
+
+Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+
+
+def scheduled(given: Any) -> Any:
+    """A temperature as a method holds it: a schedule as it is, a number as an array."""
+    return given if callable(given) else jnp.asarray(given)
+
+
+def heat_bath(temperature: Float[Array, ""] | Schedule, step: Int[Array, ""]) -> Float[Array, ""]:
+    """The temperature at a step, of a number or a schedule."""
+    return temperature(step) if callable(temperature) else temperature
 
 
 class Motion(eqx.Module):
@@ -57,6 +70,21 @@ class Setting(eqx.Module):
         """The configuration after `share` of a time step at the velocity `v`."""
         return self.space.shift(x, jax.tree.map(lambda v: (share * self.dt).astype(v.dtype) * v, v))
 
+    def shaken(
+        self, key: Key[Array, ""], x: PyTree, v: PyTree, friction: Float[Array, ""], temperature: Float[Array, ""]
+    ) -> tuple[PyTree, Float[Array, ""]]:
+        """The velocity at `x` after a time step of friction and noise alone, and the energy that this put in."""
+        rate = friction * self.dt
+        keep, noise = jnp.exp(-rate), -jnp.expm1(-2 * rate) * temperature
+
+        def shake(v: Array, m: Array, random: Array) -> Array:
+            return keep.astype(v.dtype) * v + jnp.sqrt(noise.astype(v.dtype) / m) * random
+
+        after = self.space.project(x, jax.tree.map(shake, v, self.mass, normal_like(key, v)))
+        # By coordinate: the difference of two kinetic energies would round away what drift is measured by.
+        gains = jax.tree.map(lambda new, old, m: jnp.sum(0.5 * m * (new - old) * (new + old)), after, v, self.mass)
+        return after, jnp.sum(jnp.stack(jax.tree.leaves(gains)))
+
     def kinetic(self, v: PyTree) -> Float[Array, ""]:
         """The kinetic energy `sum(m v^2) / 2`."""
         parts = jax.tree.map(lambda v, m: jnp.sum(m * v**2), v, self.mass)
@@ -83,6 +111,19 @@ class AbstractDynamics(eqx.Module):
     @abc.abstractmethod
     def finish(self, setting: Setting, now: Motion) -> Motion:
         """The motion at the end of the step, now that `value` and `force` are those at `x`."""
+
+
+class AbstractMixedDynamics(AbstractDynamics):
+    """A rule of motion that moves some coordinates by other means than a velocity."""
+
+    @abc.abstractmethod
+    def inertial(self, v: PyTree) -> PyTree:
+        """`v` with zeros for the coordinates that have no velocity."""
+
+
+def inertial(method: AbstractDynamics, v: PyTree) -> PyTree:
+    """The part of `v` that a method moves by: all of it, but for what moves by other means."""
+    return method.inertial(v) if isinstance(method, AbstractMixedDynamics) else v
 
 
 def normal_like(key: Key[Array, ""], x: PyTree) -> PyTree:

@@ -37,6 +37,7 @@ _OURS = {
     "simulate": {
         "verlet": "thalweg.methods.verlet:Verlet",
         "baoab": "thalweg.methods.baoab:Baoab",
+        "cell_rescaling": "thalweg.methods.cell_rescaling:CellRescaling",
     },
 }
 

@@ -20,7 +20,7 @@ from thalweg.core.space import AbstractSpace, Box, Euclidean, Signs, innermost
 from thalweg.diagnostics.drift import Drift, Running, running
 from thalweg.methods.descent import look
 from thalweg.methods.drive import Walk, drive
-from thalweg.methods.dynamics import AbstractDynamics, Motion, Setting, spread_mass
+from thalweg.methods.dynamics import AbstractDynamics, Motion, Setting, inertial, spread_mass
 from thalweg.methods.registry import named
 from thalweg.methods.trace import Trace
 from thalweg.methods.verlet import Verlet
@@ -99,7 +99,7 @@ def simulate(
       fixed size (`AbstractRefreshing`) are kept fresh, and grow where they overflow.
     - `x0`: the start, a pytree of floating arrays; `v0`: the velocity, like `x0` (`maxwell_velocities` draws one), or
       `None` for a start at rest. Frozen coordinates have none.
-    - `method`: `Verlet()` (the default), `Baoab(temperature, friction)`, or a name.
+    - `method`: `Verlet()` (the default), `Baoab(...)`, `CellRescaling(...)` (pressure on a `Celled`), or a name.
     - `dt`: the time step.
     - `mass`: a number or a prefix of the pytree `x0`; an array has the leading axes of its leaf (one mass per row).
     - `space`: where `x` lives: unbounded by default, `Periodic` or `Frozen`. Velocities are never wrapped.
@@ -111,7 +111,7 @@ def simulate(
     - `on_chunk`: hooks; a checkpoint among them resumes the trajectory to the same bits.
 
     **Returns:** a `Solution` with the last configuration and its potential energy; `stats` has `velocity`, `kinetic`,
-    `heat`, `time`, `temperature` (twice the mean kinetic energy per coordinate that is not frozen; a conserved total
+    `heat`, `time`, `temperature` (twice the mean kinetic energy per coordinate that has a velocity; a conserved total
     momentum is counted as moving), `drift` (of the conserved quantity: a `Drift`), `steps`, `seconds`, and `rebuilds`
     where the landscape has lists.
 
@@ -120,7 +120,7 @@ def simulate(
     """
     space = Euclidean() if space is None else space
     method = _chosen(method, key)
-    x, v = _checked(energy, x0, v0, space, dt, steps)
+    x, v = _checked(method, x0, v0, space, dt, steps)
     if throw and traced(x, v, energy, dt, steps, mass, method, space, key):
         raise InputError("simulate: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
     setting = _setting(space, mass, dt, x)
@@ -132,7 +132,7 @@ def simulate(
     advance: Any = eqx.Partial(chosen[1], method, setting, rest)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     end = _aimed(drive(advance, state, budget, judge=_judge, host=host, hooks=hooks, trace=trace, mend=Mend(rest)))
-    return concluded(_solution(setting, end), end, "simulate", hooks, throw)
+    return concluded(_solution(method, setting, end), end, "simulate", hooks, throw)
 
 
 def _aimed(end: Walk) -> Walk:
@@ -145,9 +145,9 @@ def _noise(method: AbstractDynamics, key: Any, steps: Any) -> tuple[Any, Any]:
     return (key, jnp.maximum(jnp.asarray(steps, jnp.int32) // 32, 1)) if method.random else (None, None)
 
 
-def _solution(setting: Setting, end: Walk) -> Solution:
+def _solution(method: AbstractDynamics, setting: Setting, end: Walk) -> Solution:
     walk: Simulating = end.state
-    temperature, line = _measured(setting, walk)
+    temperature, line = _measured(method, setting, walk)
     stats = {
         "steps": end.step,
         "seconds": end.seconds,
@@ -165,16 +165,16 @@ def _solution(setting: Setting, end: Walk) -> Solution:
 
 # Small things are compiled together too: single operations cost a compilation each.
 @eqx.filter_jit
-def _measured(setting: Setting, walk: Simulating) -> tuple[Float[Array, ""], Drift]:
-    free = setting.space.project(walk.x, jax.tree.map(jnp.ones_like, walk.x))
+def _measured(method: AbstractDynamics, setting: Setting, walk: Simulating) -> tuple[Float[Array, ""], Drift]:
+    free = inertial(method, setting.space.project(walk.x, jax.tree.map(jnp.ones_like, walk.x)))
     coordinates = jnp.sum(jnp.stack([jnp.sum(leaf != 0) for leaf in jax.tree.leaves(free)]))
     mean = walk.mean_kinetic
     return 2 * mean / jnp.maximum(coordinates, 1).astype(mean.dtype), walk.line.drift(setting.dt)
 
 
 @eqx.filter_jit
-def _placed(space: AbstractSpace, x: PyTree, v: PyTree) -> tuple[PyTree, PyTree]:
-    return space.wrap(x), space.project(x, v)
+def _placed(method: AbstractDynamics, space: AbstractSpace, x: PyTree, v: PyTree) -> tuple[PyTree, PyTree]:
+    return space.wrap(x), inertial(method, space.project(x, v))
 
 
 def _chosen(method: AbstractDynamics | str | None, key: Key[Array, ""] | None) -> AbstractDynamics:
@@ -197,7 +197,7 @@ def _chosen(method: AbstractDynamics | str | None, key: Key[Array, ""] | None) -
     return chosen
 
 
-def _checked(energy: Any, x0: Any, v0: Any, space: AbstractSpace, dt: Any, steps: Any) -> tuple[Any, Any]:
+def _checked(method: AbstractDynamics, x0: Any, v0: Any, space: AbstractSpace, dt: Any, steps: Any) -> tuple[Any, Any]:
     walls = innermost(space)
     if isinstance(walls, Signs):
         raise InputError("simulate: signs have no velocity: use sample to walk on them.")
@@ -218,7 +218,7 @@ def _checked(energy: Any, x0: Any, v0: Any, space: AbstractSpace, dt: Any, steps
         raise InputError(f"simulate: dt is {dt}, but it must be finite.")
     if not traced(steps) and not (jnp.issubdtype(jnp.result_type(steps), jnp.integer) and steps >= 0):
         raise InputError(f"simulate: steps is {steps}, but it must be a whole number that is not negative.")
-    return _placed(space, x, v)
+    return _placed(method, space, x, v)
 
 
 def _setting(space: AbstractSpace, mass: PyTree, dt: Any, x: PyTree) -> Setting:
