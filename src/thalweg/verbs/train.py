@@ -113,7 +113,8 @@ def train(
     - `optimiser`: any Optax transformation; schedules and clipping are parts of it.
     - `carry`: what the rule hands from step to step, at the start.
     - `key`: the source of all randomness; the same key gives the same bits.
-    - `ema`: decay of an exponential moving average of the model, which is then the result.
+    - `ema`: decay of an exponential moving average of the model, which is then the result; at step `t` at most
+      `t / (t + 9)`, so that the start is forgotten soon.
     - `stop`: early stopping; the best model is then the result.
     - `trace`: what to record of the `Training` (`walk.metrics["loss"]`); record 0 is of the start, where nothing has
       been measured and metrics are NaN.
@@ -217,16 +218,19 @@ def _learnt(recipe: _Recipe, walk: Training, batch: PyTree, cursor: PyTree) -> T
     params = eqx.filter(walk.model, eqx.is_inexact_array)
     updates, optimiser = recipe.optimiser.update(slopes, walk.optimiser, params)
     model, step = eqx.apply_updates(walk.model, updates), walk.step + 1
-    average = walk.average if recipe.ema is None else _averaged(walk.average, model, recipe.ema)
+    average = walk.average if recipe.ema is None else _averaged(walk.average, model, recipe.ema, step)
     new = Training(
         model, optimiser, carry, cursor, walk.key, step, metrics, average, walk.best, walk.lowest, walk.waited
     )
     return new if recipe.stop is None else _measured(recipe.stop, new, average if recipe.ema is not None else model)
 
 
-def _averaged(average: PyTree, model: PyTree, decay: float) -> PyTree:
+def _averaged(average: PyTree, model: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:
+    # At first over as many steps as there were: the average must not remember a start that was no model at all.
+    share = jnp.maximum(1 - decay, 9 / (step + 9.0))
+
     def mix(old, new):
-        return old + (1 - decay) * (new - old) if eqx.is_inexact_array(new) else new
+        return old + share.astype(new.dtype) * (new - old) if eqx.is_inexact_array(new) else new
 
     return jax.tree.map(mix, average, model)
 
