@@ -1,0 +1,1 @@
+"""Frames of atoms: readers, writers, checks, and the lists of neighbours."""

@@ -1,0 +1,1 @@
+"""What a chemist asks for, one file per task."""
