@@ -21,6 +21,7 @@ _COMMANDS = {
     "data": ("thalweg.cli:data", "Public data sets by name, with checksums."),
     "runs": ("thalweg.cli:runs", "What was run: list, show, resume."),
     "spins": ("thalweg.spins.command:spins", "Ground states, samples, learnt couplings, critical temperatures."),
+    "atoms": ("thalweg.atoms.command:atoms", "Potentials from energies and forces, their dynamics and their audit."),
     "learning": (
         "thalweg.learning.command:learning",
         "Symmetry breaking, phase transitions and landscapes of training.",

@@ -1,0 +1,1 @@
+"""Pictures of potentials, of their errors, and of what they do."""

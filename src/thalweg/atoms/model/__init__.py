@@ -1,0 +1,1 @@
+"""Networks whose landscape is the energy of atoms."""

@@ -1,0 +1,53 @@
+"""Sums over neighbours, in the forms that are quick on few and on many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+_UNROLLED = 12  # slots; beyond that a matrix product per atom is quicker than a sum that is written out
+
+
+def densities(
+    radial: Sequence[Float[Array, "slots k atoms"]], angular: Sequence[Float[Array, "slots m atoms"]]
+) -> Float[Array, "all_k m atoms"]:
+    """The sum over slots of radial times angular, the species of neighbours one after the other."""
+    return jnp.concatenate([_summed(one, other) for one, other in zip(radial, angular, strict=True)])
+
+
+def _summed(radial: Array, angular: Array) -> Array:
+    slots = radial.shape[0]
+    if slots == 0:
+        return jnp.zeros((radial.shape[1], angular.shape[1], radial.shape[2]), radial.dtype)
+    if slots > _UNROLLED:
+        return jnp.einsum("pkn,pmn->kmn", radial, angular)
+    total = radial[0][:, None] * angular[0][None]
+    for slot in range(1, slots):
+        total = total + radial[slot][:, None] * angular[slot][None]
+    return total
+
+
+def mixed(weights: Float[Array, "one other"], channels: Float[Array, "one m atoms"]) -> Float[Array, "other m atoms"]:
+    """Channels mixed linearly, the same for all components: one matrix product."""
+    flat = channels.reshape(channels.shape[0], -1)
+    return (weights.T @ flat).reshape(weights.shape[1], *channels.shape[1:])
+
+
+def message_matrix(
+    radial: Sequence[Float[Array, "slots k atoms"]],
+    index: Sequence[Int[Array, "slots atoms"]],
+    reach: Float[Array, "k degrees"],
+) -> Float[Array, "degrees atoms atoms"]:
+    """How strongly each atom (second axis) is heard by each other (last axis), for each degree of harmonics.
+
+    A dense matrix: to send rows of harmonics along edges would read and write each of them once per edge, which for
+    up to a thousand atoms costs more than multiplying with mostly zeros.
+    """
+    atoms, degrees = radial[0].shape[-1], reach.shape[1]
+    between = jnp.zeros((degrees, atoms, atoms), radial[0].dtype)
+    for each, at in zip(radial, index, strict=True):
+        weights = jnp.einsum("pkn,kd->dpn", each, reach)
+        between = between.at[:, at, jnp.arange(atoms)].add(weights)
+    return between
