@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -226,7 +227,7 @@ def _kept(stacks: tuple[Stack, ...], axes: tuple[Axes, ...]) -> _Both:
 
 def _first(stacks: tuple[Stack, ...], axes: tuple[Axes, ...]) -> _Both:
     """The eigenvectors of the first factors, when nothing was learnt in a basis yet."""
-    return stacks, tuple(Axes(one.factors, jnp.linalg.eigh(one.factors)[1][..., ::-1]) for one in axes)
+    return stacks, tuple(Axes(one.factors, _one_by_one(_eigenvectors, one.factors)) for one in axes)
 
 
 def _improved(plan: _Plan, stacks: tuple[Stack, ...], axes: tuple[Axes, ...]) -> _Both:
@@ -237,7 +238,7 @@ def _improved(plan: _Plan, stacks: tuple[Stack, ...], axes: tuple[Axes, ...]) ->
         rank = jnp.argsort(-jnp.sum(old * power, axis=-2), axis=-1)
         # As a product with zeros and ones, exact, which compiles in a fraction of the time of a gather.
         order = jax.nn.one_hot(rank, old.shape[-1], axis=-2, dtype=old.dtype)
-        new = jnp.linalg.qr(jnp.matmul(power, order, precision=_EXACT))[0]
+        new = _one_by_one(_orthonormal, jnp.matmul(power, order, precision=_EXACT))
         orders.append(order)
         changes.append(jnp.einsum("zab,zac->zbc", old, new, precision=_EXACT))
         after.append(Axes(factors, new))
@@ -246,3 +247,20 @@ def _improved(plan: _Plan, stacks: tuple[Stack, ...], axes: tuple[Axes, ...]) ->
         for stack, change, order in zip(stacks, plan.split(changes), plan.split(orders), strict=True)
     ]
     return tuple(moved), tuple(after)
+
+
+def _one_by_one(function: Callable[[Array], Array], matrices: Float[Array, "k n n"]) -> Float[Array, "k n n"]:
+    """The function of each matrix in turn.
+
+    A batch of them would be spread over the threads that wait for it: on as many cores as batches are under way, all
+    threads then wait for ever (seen in jaxlib 0.10.2, whose LAPACK calls do that for every batch of large matrices).
+    """
+    return jax.lax.map(function, matrices)
+
+
+def _eigenvectors(factor: Array) -> Array:
+    return jnp.linalg.eigh(factor)[1][:, ::-1]
+
+
+def _orthonormal(matrix: Array) -> Array:
+    return jnp.linalg.qr(matrix)[0]

@@ -34,12 +34,13 @@ class Predicted(NamedTuple):
     spread: list[Float[np.ndarray, " atoms"]] | None
 
 
-def predict(trained: Trained, frames: Sequence[Frame], *, dtype: Any = np.float64) -> Predicted:
-    """Energies and forces of frames, computed in `dtype`.
+def predict(trained: Trained, frames: Sequence[Frame], *, dtype: Any = None) -> Predicted:
+    """Energies and forces of frames, computed in `dtype`, by default in the network's own precision.
 
     **Raises:** `InputError` for an element that the potential does not know, naming the frame.
     """
     known(frames, trained.net.elements)
+    dtype = trained.dtype if dtype is None else np.dtype(dtype)
     trained = trained.cast(dtype)
     energies, forces, spread = np.zeros(len(frames)), [np.zeros(0)] * len(frames), [np.zeros(0)] * len(frames)
     for block in _blocks(frames):
@@ -54,7 +55,7 @@ def predict(trained: Trained, frames: Sequence[Frame], *, dtype: Any = np.float6
     return Predicted(energies, forces, spread if isinstance(trained.net, Committee) else None)
 
 
-def evaluate(trained: Trained, frames: Sequence[Frame], *, dtype: Any = np.float64) -> dict[str, Any]:
+def evaluate(trained: Trained, frames: Sequence[Frame], *, dtype: Any = None) -> dict[str, Any]:
     """Errors of energies and forces on frames that have both.
 
     **Returns:** `energy_mae_meV`, of the total energy, and `energy_mae_meV_per_atom`; `force_mae_meV_A`, over all

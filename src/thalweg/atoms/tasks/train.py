@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -160,6 +161,15 @@ def force_unit(frames: Sequence[Frame]) -> float:
     return float(max(np.sqrt(np.mean(total**2)), 1e-3))
 
 
+# One for each recipe: a new one would compile the training anew for every member of a committee.
+@functools.cache
+def optimiser(recipe: Recipe) -> optax.GradientTransformation:
+    """What a recipe trains with: SOAP after clipping, on a warm-up and half a cosine."""
+    warmup = min(recipe.warmup, recipe.steps // 2)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, warmup, recipe.steps, recipe.rate * 0.005)
+    return optax.chain(optax.clip_by_global_norm(recipe.clip), soap(schedule))
+
+
 def fit(
     net: AbstractNetwork,
     frames: Sequence[Frame],
@@ -189,13 +199,9 @@ def fit(
         jnp.asarray(recipe.stress, dtype),
         jnp.asarray(math.ceil(0.8 * recipe.steps), jnp.int32),
     )
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, recipe.rate, min(recipe.warmup, recipe.steps // 2), recipe.steps, recipe.rate * 0.005
-    )
-    optimiser = optax.chain(optax.clip_by_global_norm(recipe.clip), soap(schedule))
     data = Batches((arrays, wanted), min(recipe.batch, len(frames)))
     key = jax.random.key(seed + 1)
     found = train(
-        net, rule, data, optimiser, key=key, steps=recipe.steps, ema=recipe.decay, on_chunk=hooks, throw=throw
+        net, rule, data, optimiser(recipe), key=key, steps=recipe.steps, ema=recipe.decay, on_chunk=hooks, throw=throw
     )
     return found.value

@@ -19,7 +19,7 @@ from thalweg.atoms.model.build import Kind, network
 from thalweg.atoms.model.committee import Committee
 from thalweg.atoms.model.gto import Shape
 from thalweg.atoms.model.network import AbstractNetwork
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, PrecisionError
 from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
 
 FILE = "potential.safetensors"  # what a run directory calls its potential
@@ -38,8 +38,21 @@ class Trained(NamedTuple):
     card: dict[str, Any]
     name: str = "the potential"
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The precision of its network."""
+        return np.dtype(jax.tree.leaves(eqx.filter(self.net, eqx.is_inexact_array))[0].dtype)
+
     def cast(self, dtype: Any) -> Trained:
-        """The same potential in another precision."""
+        """The same potential in another precision.
+
+        **Raises:** `PrecisionError` for float64 where the process computes in 32 bits.
+        """
+        if jax.dtypes.canonicalize_dtype(dtype) != np.dtype(dtype):
+            raise PrecisionError(
+                f"{self.name} is asked for in {np.dtype(dtype)}, but this process computes in 32 bits: call "
+                "jax.config.update('jax_enable_x64', True) at its start."
+            )
         floats, rest = eqx.partition(self.net, eqx.is_inexact_array)
         return self._replace(net=eqx.combine(jax.tree.map(lambda leaf: leaf.astype(dtype), floats), rest))
 
