@@ -18,7 +18,16 @@ case "$group" in
   # The attack libraries declare torchvision, of which there is no CPU build, and pictures: their own needs come first.
   advlib) wanted="torch==2.13.0 tqdm"; alone="adv-lib==0.2.8" ;;
   foolbox) wanted="torch==2.13.0 scipy requests GitPython"; alone="eagerpy==0.30.0 foolbox==3.3.4" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox" >&2; exit 2 ;;
+  # Interatomic potentials. PyTorch is named, so that a build without CUDA that is at hand is taken.
+  mace) wanted="torch==2.13.0 mace-torch==0.3.16" ;;
+  apax) wanted="apax==0.14.0 jax-md==0.2.29 jax==0.10.2" ;; # it uses jax-md without declaring it
+  mlip) wanted="mlip==0.2.5 jax==0.10.2" ;;
+  # It declares Python 3.12, formatters and test tools, of which its models need nothing.
+  schnetpack)
+    wanted="torch==2.13.0 ase matscipy vesin pytorch-lightning==2.6.6 torchmetrics torch-ema hydra-core fasteners dirsync"
+    wanted="$wanted h5py tensorboard tensorboardX progressbar rich tqdm pyyaml petname"
+    alone="--ignore-requires-python schnetpack==2.2.0" ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"

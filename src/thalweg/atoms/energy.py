@@ -75,7 +75,7 @@ class Potential(AbstractRefreshing):
 
     def stale(self, x: Float[Array, "atoms 3"] | Celled) -> Bool[Array, ""]:
         points, cell = _parts(x, self.cell)
-        stretch = self._inverse(self.within) @ cell
+        stretch = self._inverse(self.within) @ completed(cell, self.periodic)
         moved = points - self._crossed(points, cell) @ cell - self._carried(cell)
         farthest = jnp.sqrt(jnp.max(jnp.sum(moved**2, axis=1)))
         # A pair at the edge of the list comes nearer by both its atoms' ways, and by what the cell shrinks.
@@ -131,7 +131,9 @@ class Potential(AbstractRefreshing):
 
     def _carried(self, cell: Array) -> Float[Array, "atoms 3"]:
         """Where the atoms would be had they only followed the cell since the lists were built."""
-        return self.built @ (self._inverse(self.within) @ cell) if any(self.periodic) else self.built
+        if not any(self.periodic):
+            return self.built
+        return self.built @ (self._inverse(self.within) @ completed(cell, self.periodic))
 
     def _crossed(self, points: Array, cell: Array) -> Float[Array, "atoms 3"]:
         """How many cells each atom was wrapped by since the lists were built."""
@@ -181,8 +183,8 @@ def potential(net: AbstractNetwork, frame: Frame, *, skin: float | None = None, 
     """
     small = len(frame.numbers) <= 64 and not any(frame.periodic)
     skin = (np.inf if small else SKIN) if skin is None else skin
-    # Infinitely far lists of a molecule: every pair, however far apart.
-    reach = 1e4 if np.isinf(skin) else net.cutoff + skin
+    # Without end: every pair, as far apart as they are now; vesin takes minutes for a cutoff of kilometres.
+    reach = float(np.linalg.norm(np.ptp(frame.positions, axis=0))) + 1.0 if np.isinf(skin) else net.cutoff + skin
     lists = neighbour_lists([frame], net.elements, reach)
     cell = np.where(np.array(frame.periodic)[:, None], frame.cell, 0.0)
     found = Potential(
