@@ -123,7 +123,7 @@ def test_a_band_of_ase_runs(trained, shared):
     assert energies[2] == pytest.approx(alone.get_potential_energy(), rel=1e-12)
 
 
-def test_dynamics_and_cell_filters_of_ase_run(calculator):
+def test_dynamics_of_ase_run(calculator):
     atoms = with_calculator(cluster(), calculator)
     before = atoms.get_total_energy()
     atoms.rattle(0.05, seed=1)
@@ -133,6 +133,10 @@ def test_dynamics_and_cell_filters_of_ase_run(calculator):
     assert total != before
     Langevin(atoms, timestep=1.0 * units.fs, temperature_K=50, friction=0.01 / units.fs,
              fixcm=False, rng=np.random.default_rng(0)).run(5)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_cell_filter_of_ase_runs(calculator):
     solid = with_calculator(crystal(1, edge=3.7), calculator)
     yielding: Any = FrechetCellFilter(solid)
     BFGS(yielding, logfile=os.devnull).run(fmax=0.01, steps=40)

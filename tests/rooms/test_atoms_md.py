@@ -171,6 +171,7 @@ def test_a_stop_is_no_end(x64, tmp_path):
 # What is sampled
 
 
+@pytest.mark.slow
 def test_replicas_under_a_thermostat_have_its_temperature(x64, tmp_path):
     settings = Settings("nvt", temperature=150.0, timestep=4.0, steps=6000, every=20, friction=20.0, replicas=8,
                         dtype="float64")  # fmt: skip

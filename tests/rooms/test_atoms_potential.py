@@ -18,13 +18,10 @@ from toy_atoms import Morse, cluster, crystal, morse
 from thalweg.atoms.data.frame import Frame
 from thalweg.atoms.data.lists import pairs
 from thalweg.atoms.energy import Potential, offset, potential
-from thalweg.atoms.model.gto import Shape, gaussian_network
 from thalweg.atoms.tasks.landscapes import FixedLists, Replicas, Yielding
 from thalweg.atoms.tasks.uncertain import said
 from thalweg.core.cell import Celled
 from thalweg.core.refresh import fitted
-
-SMALL = Shape(degree=1, orbitals=4, channels=4, layers=1, messages=0, hidden=8, cutoff=4.0)
 
 
 def shaken(frame: Frame, size: float, seed: int = 0) -> np.ndarray:
@@ -48,8 +45,7 @@ def by_host(frame: Frame, positions: np.ndarray, cell: np.ndarray | None = None)
 
 def test_forces_are_central_differences(x64):
     frame = crystal(1)
-    net = gaussian_network(SMALL, (10, 18), jax.random.key(1), np.dtype(np.float64))
-    energy, x = potential(net, frame), shaken(frame, 0.1)
+    energy, x = potential(morse().net, frame), shaken(frame, 0.1)
     direction = np.random.default_rng(1).normal(size=x.shape)
     h = 1e-4
     ahead, behind = (float(slope(energy, jnp.asarray(x + way * h * direction))[0]) for way in (1, -1))

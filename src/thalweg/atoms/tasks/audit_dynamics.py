@@ -22,16 +22,16 @@ from thalweg.verbs.simulate import simulate
 TEMPERATURE, STEP = 300.0, 0.5  # K, fs
 _HOTTEST, _STRAINED = 10.0, 5.0  # times the temperature at the start, unless forces (eV/A) are such that it must heat
 _LOST = 1.0  # eV per atom
-_RECORDS = 200
+_RECORDS, _STRETCHES = 200, 16
 
 
 class Run(NamedTuple):
     """A run at constant energy.
 
     **Fields:** `drift` of the energy and its standard `error` in eV per atom and ps, its `fluctuation` in eV per atom;
-    whether it `exploded`: was no longer
-    finite, lost or won 1 eV per atom, or heated tenfold without being strained at the start; the highest `temperature` in K; `steps` done; `series`: time in ps, and the energy per atom
-    relative to the start in eV.
+    whether it `exploded`: stopped being finite, lost or won 1 eV per atom, or heated tenfold without being strained at
+    the start; the highest `temperature` in K; `steps` done; `series`: time in ps, and the energy per atom relative to
+    the start in eV.
     """
 
     drift: float
@@ -74,6 +74,17 @@ def run_at_constant_energy(
     return _summed_up(found, every, count, steps, strain, units)
 
 
+def _blocked(times: np.ndarray, energies: np.ndarray) -> float:
+    """The standard error of the slope from the means of stretches, between which swings of the energy are forgotten."""
+    if len(times) < 2 * _STRETCHES or not np.isfinite(energies).all():
+        return 0.0
+    parts = np.array_split(np.arange(len(times)), _STRETCHES)
+    clock, height = (np.array([each[part].mean() for part in parts]) for each in (times, energies))
+    clock, height = clock - clock.mean(), height - height.mean()
+    slope = clock @ height / (clock @ clock)
+    return float(np.sqrt(np.sum((height - slope * clock) ** 2) / (_STRETCHES - 2) / (clock @ clock)))
+
+
 def _observed(walk: Any) -> tuple[Any, Any, Any]:
     return walk.time, walk.conserved, walk.kinetic
 
@@ -87,7 +98,7 @@ def _summed_up(found: Any, every: int, count: int, steps: int, strain: float, un
     slope, error, spread = (float(each) for each in (drift.slope, drift.error, drift.fluctuation))
     return Run(
         slope * per_ps,
-        error * per_ps,
+        max(error * per_ps, _blocked(times / (1e3 * units.fs), energies / count)),
         spread / count,
         float(broken or (strain < _STRAINED and hot.max() > _HOTTEST * max(hot[0], 1.0))),
         float(hot.max()),

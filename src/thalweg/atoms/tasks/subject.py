@@ -153,14 +153,20 @@ def _asked(
 ) -> tuple[Float[Array, " n"], Float[Array, "n atoms 3"], Bool[Array, ""]]:
     """Energies and forces of the first `count` of some configurations, and whether the lists had room for all."""
 
-    def step(place: Array, so_far: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        values, forces, room = so_far
-        here, ok = refreshed(energy, points[place]) if refreshes else (energy, jnp.array(True))
-        value, slope = jax.value_and_grad(here)(points[place])
-        return values.at[place].set(value), forces.at[place].set(-slope), room & ok
+    def asked(x: Array) -> tuple[Array, Array, Array]:
+        here, ok = refreshed(energy, x) if refreshes else (energy, jnp.array(True))
+        value, slope = jax.value_and_grad(here)(x)
+        return value, -slope, ok
 
-    start = jnp.zeros(points.shape[0], points.dtype), jnp.zeros_like(points), jnp.array(True)
-    return jax.lax.fori_loop(0, count, step, start)
+    def passed_over(x: Array) -> tuple[Array, Array, Array]:
+        return jnp.zeros((), x.dtype), jnp.zeros_like(x), jnp.array(True)
+
+    def one(item: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        # A condition, so that what fills the batch up costs nothing.
+        return jax.lax.cond(item[0] < count, asked, passed_over, item[1])
+
+    values, forces, room = jax.lax.map(one, (jnp.arange(points.shape[0]), points))
+    return values, forces, jnp.all(room)
 
 
 def _even(energy: Potential) -> Potential:

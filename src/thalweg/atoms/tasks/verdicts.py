@@ -18,7 +18,7 @@ _FORCES = 1e-9  # relative, in float64
 _SLOPES = 1e-6  # relative
 _BLUNT = 0.05  # relative: where differences cannot tell better than this, they tell nothing
 SHARP = 1e-6  # relative to the forces of the frames, over an Angstrom
-_DRIFT = 1e-6  # eV per atom and ps
+_DRIFT, _SHORT = 1e-6, 0.5  # eV per atom and ps; ps
 _FAR = 1e-6  # eV per atom between copies, for what may have long-ranged forces
 
 _ENERGIES = ("rotation", "reflection", "translation", "permutation", "wrapping")
@@ -156,5 +156,8 @@ def _kept(found: Measured) -> Verdict:
         return Verdict(name, None, _DRIFT, None, 0, "no run was asked for")
     drifts = [abs(float(run["drift"])) for _, run in found.runs]
     limits = [max(_DRIFT, 4 * float(run["error"])) for _, run in found.runs]
-    return _paired(name, drifts, limits, lambda limit: "1e-6 eV per atom and ps" if limit == _DRIFT else
+    told = _paired(name, drifts, limits, lambda limit: "1e-6 eV per atom and ps" if limit == _DRIFT else
                    "four standard errors: a run so short does not tell less")  # fmt: skip
+    if not told.holds and min(float(run["series"][0, -1]) for _, run in found.runs) < _SHORT:
+        return told._replace(holds=None, source=f"runs below {_SHORT:g} ps do not outlast the swings of the energy")
+    return told
