@@ -80,7 +80,7 @@ def test_crystals_get_a_stress(labels):
         label([frame._replace(periodic=(True, True, False))])
 
 
-def test_interrupted_labels_go_on_with_the_same_bits(ethanol, labels, tmp_path):
+def test_interrupted_labels_go_on_with_what_is_kept(ethanol, labels, tmp_path):
     def stop(report: Report) -> Outcome | None:
         return Outcome.CANCELLED if report.step == 2 else None
 
@@ -90,14 +90,22 @@ def test_interrupted_labels_go_on_with_the_same_bits(ethanol, labels, tmp_path):
     seen: list[int] = []
     again = label(ethanol, done=done, hooks=(lambda report: seen.append(report.first),))  # pyright: ignore
     assert seen[-1] == 2  # two parts came from the store
+    # What is kept comes back with its bits; what tblite computes again agrees to a few roundings of its own sums, which
+    # depend on where its arrays happen to lie in memory.
     for one, other in zip(again, labels, strict=True):
-        assert one.energy == other.energy
         assert one.forces is not None
         assert other.forces is not None
-        assert one.forces.tobytes() == other.forces.tobytes()
+        assert one.energy is not None
+        assert one.energy == pytest.approx(other.energy, rel=0, abs=1e-9)
+        np.testing.assert_allclose(one.forces, other.forces, rtol=0, atol=1e-9)
+    once_more = label(ethanol, done=done)
+    for one, other in zip(once_more, again, strict=True):
+        assert one.energy == other.energy
+        assert np.asarray(one.forces).tobytes() == np.asarray(other.forces).tobytes()
     order = np.random.default_rng(0).permutation(30)
     mixed = label([ethanol[at] for at in order])  # nothing is handed from frame to frame
-    assert [frame.energy for frame in mixed] == [labels[at].energy for at in order]
+    found, wanted = np.array([frame.energy for frame in mixed]), np.array([labels[at].energy for at in order])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
 
 
 def test_failures_are_named_or_left_out(ethanol, tmp_path):

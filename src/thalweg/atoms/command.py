@@ -146,7 +146,8 @@ def train(console: Console, data: str, config: Path | None, minutes: float | Non
 @atoms.command()
 @click.argument("model")
 @click.argument("test")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True,
+              help="Precision of the network.")  # fmt: skip
 @_reading
 @common
 def evaluate(console: Console, model: str, test: str, dtype: str, **options: Any) -> None:

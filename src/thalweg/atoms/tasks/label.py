@@ -48,8 +48,8 @@ def label(
     - `done`: where finished blocks of frames are kept; a call with the same frames goes on from them.
     - `hooks`: called after each block; `executor`: where the frames of a block are labelled.
 
-    Each frame starts from the same guess and is computed by one thread, so that labels do not depend on the order,
-    the number of processes, or an interruption.
+    Each frame starts from the same guess and is computed by one thread, so that labels do not depend on the order, the
+    number of processes, or an interruption, but for the last digits of what the other program computes again.
 
     **Raises:** `ThalwegError` naming the first frame that cannot be labelled; `MissingExtra` with an install line.
 
