@@ -16,10 +16,9 @@ import pytest
 pytest.importorskip("tblite", reason="needs thalweg[label]")
 pytest.importorskip("vesin", reason="needs thalweg[atoms]")
 
-from click.testing import CliRunner
+from command_line import call
 
 from thalweg import samples
-from thalweg.atoms.command import atoms as command
 from thalweg.atoms.data.frame import Frame
 from thalweg.atoms.data.read import read
 from thalweg.atoms.tasks.label import label, labelling
@@ -154,9 +153,8 @@ def test_pbe_forces_are_those_of_its_energy():
 
 def test_command(tmp_path):
     out = tmp_path / "run"
-    words = ["label", "ethanol@:5", "--json", "--quiet", "--out", str(out)]
-    answer = CliRunner().invoke(command, words, catch_exceptions=False)
-    assert answer.exit_code == 0
+    answer = call("atoms", "label", "ethanol@:5", "--json", "--quiet", "--out", str(out))
+    assert answer.exit_code == 0, answer.output
     told = json.loads(answer.stdout)
     assert (told["frames"], told["labelled"], told["failed"], told["method"]) == (5, 5, 0, "gfn2")
     again = read(told["file"])
@@ -167,8 +165,8 @@ def test_command(tmp_path):
 @pytest.mark.slow
 def test_sigkill_and_resume(tmp_path):
     out = tmp_path / "run"
-    script = "from thalweg.atoms.command import atoms; atoms.main(standalone_mode=False)"
-    line = [sys.executable, "-c", script, "label", "ethanol", "--quiet", "--json", "--out"]
+    script = "from thalweg.cli import main; main()"
+    line = [sys.executable, "-c", script, "atoms", "label", "ethanol", "--quiet", "--json", "--out"]
     process = subprocess.Popen([*line, str(out)], stdout=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while len(list((out / "blocks").glob("*.safetensors"))) < 3 and time.monotonic() < until:
