@@ -18,6 +18,9 @@ def atoms() -> None:
     set (`thalweg data list`), or a sample: `ethanol`, `water`. After a file, @3, @:50 or @::10 picks frames, from zero.
     Units are eV and A.
     """
+    from thalweg.core.errors import require
+
+    require("ase", extra="atoms")
 
 
 @atoms.command()
@@ -158,7 +161,7 @@ def evaluate(console: Console, model: str, test: str, dtype: str, **options: Any
     \b
     Example:
       thalweg atoms evaluate potential test.xyz --json
-      thalweg atoms evaluate ethanol ethanol
+      thalweg atoms evaluate ethanol my_ethanol.xyz
     """
     from thalweg.atoms.data.check import labelled
     from thalweg.atoms.data.read import files, read

@@ -71,6 +71,7 @@ def planned(
     if place.exists():
         return dataclasses.replace(recipe, steps=int(json.loads(place.read_text(encoding="utf-8"))["steps"]))
     watch = _Watch()
+    note("Compiling, and trying for a few seconds how fast steps are.")
     net = started(kind, shape, given.frames, given.energies, seed=0)
     fit(
         net, given.frames, given.energies, dataclasses.replace(recipe, steps=10**6), seed=0, hooks=(watch,), throw=False

@@ -35,7 +35,7 @@ class Said(NamedTuple):
 def said(potential: Potential, positions: Any, cell: Any = None) -> tuple[Said, Potential]:
     """What a potential says at some positions in A, and the potential with lists that hold there.
 
-    **Raises:** `ThalwegError` for lists that cannot hold: a cell that has shrunk by more than a tenth.
+    **Raises:** `ThalwegError` for lists that cannot hold: a cell that has shrunk too much.
     """
     dtype = potential.built.dtype
     x = Celled(jnp.asarray(positions, dtype), potential.cell if cell is None else jnp.asarray(cell, dtype))
