@@ -109,6 +109,8 @@ def audit_page(found: Audit) -> Page:
     ]
     table = Table(("quantity", "worst", "limit", "verdict", "tested", "limit from"), rows)
     said = f"Alarm: {', '.join(found.alarms)}." if found.alarms else "Everything that was asked holds."
+    if warnings := found.result.get("warnings"):
+        said += f" Warnings: {len(warnings)}, the first: {warnings[0]}"
     notes = [Prose("\n\n".join(found.notes))] if found.notes else []
     sections = [Section("Verdicts", [table, *notes]), Section("Forces and energy", [closure_figure(found)])]
     if found.lines:

@@ -52,7 +52,7 @@ def parity_figure(frames: Sequence[Frame], found: Predicted) -> PaperFigure:
 def _parity(axes: Any, wanted: np.ndarray, mine: np.ndarray, name: str) -> None:
     low, high = float(min(wanted.min(), mine.min())), float(max(wanted.max(), mine.max()))
     axes.plot([low, high], [low, high], color="0.6", linewidth=0.8, zorder=0)
-    axes.plot(wanted, mine, ".", markersize=2, alpha=0.5, markeredgewidth=0, rasterized=False)
+    axes.plot(wanted, mine, "o", markersize=2.5, alpha=0.6, markeredgewidth=0)
     axes.set_xlabel(f"labelled {name}")
     axes.set_ylabel(f"predicted {name}")
 
@@ -65,8 +65,9 @@ def learning_figure(metrics: Sequence[Mapping[str, Any]]) -> PaperFigure | None:
     steps = np.array([row["step"] for row in rows])
     with paper_style():
         figure, axes = paper_figure("single")
-        for name, label in (("force_mae_meV_A", "forces (meV/A)"), ("energy_mae_meV", "energies (meV)")):
-            axes.plot(steps, [row[name] for row in rows], label=label, linewidth=0.8)
+        for name, label in (("energy_mae_meV", "energies (meV)"), ("force_mae_meV_A", "forces (meV/A)")):
+            # Energies of a batch scatter most: drawn first, or they would hide the forces.
+            axes.plot(steps, [row[name] for row in rows], label=label, linewidth=0.6)
         axes.set_yscale("log")
         axes.set_xlabel("step")
         axes.set_ylabel("mean absolute error of a batch")
