@@ -132,7 +132,7 @@ def train(console: Console, data: str, config: Path | None, minutes: float | Non
         given = material(data, valid=options["valid"], isolated=options["isolated"], count=options["count"],
                          seed=console.seed, units=options["units"], note=console.note, **keys)  # fmt: skip
         if minutes is not None and options["steps"] is None:
-            recipe = planned(folder, given, options["kind"], shape, recipe, 60 * minutes / options["members"],
+            recipe = planned(folder, given, options["kind"], shape, recipe, 60 * minutes, members=options["members"],
                              note=console.note)  # fmt: skip
         found = trained_potential(
             given, kind=options["kind"], shape=shape, recipe=recipe, members=options["members"], seed=console.seed,

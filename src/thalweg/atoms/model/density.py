@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -17,16 +18,19 @@ def densities(
     return jnp.concatenate([_summed(one, other) for one, other in zip(radial, angular, strict=True)])
 
 
+def unstacked(x: Array, axis: int) -> list[Array]:
+    """The parts of an array along an axis, cut at once: the slope of many slices is a sum of many padded arrays."""
+    return [jnp.squeeze(part, axis) for part in jnp.split(x, x.shape[axis], axis)]
+
+
 def _summed(radial: Array, angular: Array) -> Array:
     slots = radial.shape[0]
     if slots == 0:
         return jnp.zeros((radial.shape[1], angular.shape[1], radial.shape[2]), radial.dtype)
     if slots > _UNROLLED:
         return jnp.einsum("pkn,pmn->kmn", radial, angular)
-    total = radial[0][:, None] * angular[0][None]
-    for slot in range(1, slots):
-        total = total + radial[slot][:, None] * angular[slot][None]
-    return total
+    pairs = zip(unstacked(radial, 0), unstacked(angular, 0), strict=True)
+    return functools.reduce(jnp.add, (one[:, None] * other[None] for one, other in pairs))
 
 
 def mixed(weights: Float[Array, "one other"], channels: Float[Array, "one m atoms"]) -> Float[Array, "other m atoms"]:

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from thalweg.atoms.model.density import densities, message_matrix, mixed
+from thalweg.atoms.model.density import densities, message_matrix, mixed, unstacked
 from thalweg.atoms.model.harmonics import HIGHEST, couplings, doubled, solid_harmonics
 from thalweg.atoms.model.network import AbstractNetwork
 from thalweg.atoms.model.orbitals import AbstractRadial, BesselNetwork, Gaussians, smooth_cutoff, soft_length
+from thalweg.atoms.model.repulsion import repulsion
 from thalweg.atoms.model.structure import Atoms, Neighbours
 from thalweg.core.errors import InputError
 
@@ -48,6 +49,7 @@ class Shape:
     paths: tuple[Path, ...] | None = None
     recursive: bool = True
     radial: str = "gaussian"
+    repulsion: bool = True
 
     def __post_init__(self):
         if self.paths is not None:  # JSON and TOML know lists only
@@ -130,11 +132,13 @@ class GaussianNetwork(AbstractNetwork):
         return self.shape.cutoff
 
     def __call__(self, atoms: Atoms) -> Float[Array, " atoms"]:
-        scale = jax.lax.stop_gradient(self.scale)
         features = jnp.concatenate([each for *_, each in self.walk(atoms)])
         alone = jnp.concatenate([-layer.middle * layer.width for layer in map(_still, self.layers)])
-        bound = coordination(atoms.neighbours, self.cutoff)
-        return scale * (self._read(features) - self._read(alone[:, None])) + self.baseline[atoms.species] * bound
+        # Read in one product: two of different widths would round an atom alone to another number than its own zero.
+        read = self._read(jnp.concatenate([features, alone[:, None]], axis=1))
+        energy = jax.lax.stop_gradient(self.scale) * (read[:-1] - read[-1])
+        energy = energy + self.baseline[atoms.species] * coordination(atoms.neighbours, self.cutoff)
+        return energy + repulsion(atoms, self.elements) if self.shape.repulsion else energy
 
     def walk(self, atoms: Atoms) -> Iterator[tuple[list[Float[Array, "channels m atoms"]], Array, Array]]:
         """For each layer: the densities of each degree, the raw invariants, and the invariants as they are read."""
@@ -154,12 +158,8 @@ class GaussianNetwork(AbstractNetwork):
             square = jnp.sum(vectors * vectors, axis=0)
             length = soft_length(square)
             radial.append(self.radial(length, smooth_cutoff(square, self.cutoff), species))
-            angular.append(
-                jnp.stack(
-                    solid_harmonics(vectors[0] / length, vectors[1] / length, vectors[2] / length, self.shape.degree),
-                    axis=1,
-                )
-            )
+            x, y, z = unstacked(vectors / length, 0)
+            angular.append(jnp.stack(solid_harmonics(x, y, z, self.shape.degree), axis=1))
         return radial, angular
 
     def _density(self, layer: Layer, atoms: Atoms, radial: list[Array], angular: list[Array], before) -> list[Array]:
@@ -216,7 +216,8 @@ def _invariants(shape: Shape, layer: Layer, density: list[Array]) -> Float[Array
 def _product(first: Array, second: Array, one: int, two: int, into: int) -> Float[Array, "channels m atoms"]:
     """The Clebsch-Gordan product, channel by channel; written out, since the tables are nearly empty."""
     rows = doubled(one, into) if one == two else couplings(one, two, into)
-    return jnp.stack([sum(w * first[:, a] * second[:, b] for a, b, w in row) for row in rows], axis=1)  # type: ignore[misc]
+    left, right = unstacked(first, 1), unstacked(second, 1)
+    return jnp.stack([sum(w * left[a] * right[b] for a, b, w in row) for row in rows], axis=1)  # type: ignore[misc]
 
 
 def gaussian_network(shape: Shape, elements: Sequence[int], key: Key[Array, ""], dtype: np.dtype) -> GaussianNetwork:

@@ -61,22 +61,27 @@ def planned(
     recipe: Recipe,
     seconds: float,
     *,
+    members: int = 1,
     note: Callable[[str], object],
 ) -> Recipe:
     """The recipe with as many steps as fit into some seconds on this machine, found by trying for a few of them.
+
+    The trial and the compilation of the training itself, which takes as long as that of the trial, count too.
 
     The plan is kept in the run's directory: a run that goes on keeps the schedule that it began with.
     """
     place = folder / "plan.json"
     if place.exists():
         return dataclasses.replace(recipe, steps=int(json.loads(place.read_text(encoding="utf-8"))["steps"]))
-    watch = _Watch()
+    watch, began = _Watch(), time.perf_counter()
     note("Compiling, and trying for a few seconds how fast steps are.")
-    net = started(kind, shape, given.frames, given.energies, seed=0)
+    net = started(kind, shape, given.frames, given.energies, seed=0, turned=recipe.turned)
     fit(
         net, given.frames, given.energies, dataclasses.replace(recipe, steps=10**6), seed=0, hooks=(watch,), throw=False
     )
-    steps = max(_LEAST, int(seconds * watch.rate))
+    tried = time.perf_counter() - began
+    left = seconds - tried - max(tried - _TRIED, 0.0)
+    steps = max(_LEAST, int(left * watch.rate / members))
     note(f"{watch.rate:.0f} steps per second: {steps:,} steps are planned.")
     write_atomic(place, json.dumps({"steps": steps, "steps_per_second": watch.rate}))
     return dataclasses.replace(recipe, steps=steps)

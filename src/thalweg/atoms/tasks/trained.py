@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from thalweg.atoms.data.check import symbol
@@ -92,15 +93,17 @@ def load_trained(name: str | os.PathLike[str]) -> Trained:
     try:
         shape = Shape(**told["shape"])
         elements = tuple(int(number) for number in told["elements"])
-        template: AbstractNetwork = network(
-            told["kind"], shape, elements, jax.random.key(0), np.float32, atoms=told["atoms"]
-        )
-        if told["members"] is not None:
-            template = Committee.of([template] * int(told["members"]))
+        template = eqx.filter_eval_shape(_built, told["kind"], shape, elements, told["atoms"], told["members"])
+        template = jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), template)
         energies = {int(number): float(energy) for number, energy in told["energies"].items()}
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, f"its description is not that of a potential: {error}") from error
     return Trained(load_state(path, template)[0], energies, dict(told["card"]), str(name))
+
+
+def _built(kind: Kind, shape: Shape, elements: tuple[int, ...], atoms: int | None, members: int | None):
+    one: AbstractNetwork = network(kind, shape, elements, jax.random.key(0), np.float32, atoms=atoms)
+    return one if members is None else Committee.of([one] * members)
 
 
 def located(name: str | os.PathLike[str]) -> list[Path]:
