@@ -68,7 +68,7 @@ def ours(task: dict[str, Any], config: str = "") -> dict[str, Any]:
 
 
 def _command(*words: Any) -> dict[str, Any]:
-    program = [sys.executable, "-m", "thalweg.program", "atoms", *map(str, words), "--json"]
+    program = [Path(sys.executable).with_name("thalweg"), "atoms", *map(str, words), "--json"]
     found = subprocess.run(program, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr[-2000:]
     return json.loads(found.stdout)

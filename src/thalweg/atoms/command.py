@@ -31,29 +31,39 @@ def atoms() -> None:
 @click.option("--charge", type=int, help="In e; by default what a frame's info says, or else 0.")
 @click.option("--multiplicity", type=click.IntRange(1),
               help="2S + 1; by default what a frame's info says, or else the least possible.")  # fmt: skip
+@click.option("--rattled", type=click.IntRange(0), default=0, show_default=True,
+              help="Displaced copies of each frame to label with it.")  # fmt: skip
+@click.option("--amplitude", type=float, default=0.05, show_default=True,
+              help="Standard deviation of their displacements, in A.")  # fmt: skip
 @click.option("--skip-failed", is_flag=True, help="List frames that cannot be labelled, and leave them out.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
               help="Processes; labels do not depend on it.")  # fmt: skip
 @click.option("--type-map", help="Symbols of DeePMD-kit's types, as in O,H, where the folder does not say them.")
 @common
-def label(console: Console, file: str, skip_failed: bool, workers: int, type_map: str | None, **options: Any) -> None:
+def label(console: Console, file: str, rattled: int, amplitude: float, skip_failed: bool, workers: int,
+          type_map: str | None, **options: Any) -> None:  # fmt: skip
     """Compute energies and forces of frames with a reference method, and write them to labelled.xyz.
 
     \b
     Example:
       thalweg atoms label ethanol --method gfn2 --json
+      thalweg atoms label molecule.xyz --rattled 50 --out first
       thalweg atoms label frames.xyz --method pbe --workers 4 --out labels
       thalweg atoms label trajectory.xyz@::10 --method gfn2 --charge 1 --skip-failed
     """
+    from thalweg.atoms.data.rattle import rattled as displaced
     from thalweg.atoms.data.read import files, read
     from thalweg.atoms.data.write import write
     from thalweg.atoms.tasks.label import labelling
     from thalweg.runs import Points
     from thalweg.scale import ProcessPool
 
-    config = {"file": file, "type_map": type_map, **options, "skip_failed": skip_failed, "workers": workers}
+    config = {"file": file, "type_map": type_map, "rattled": rattled, "amplitude": amplitude, **options,
+              "skip_failed": skip_failed, "workers": workers}  # fmt: skip
     with console.run(config, files(file), free=("skip_failed", "workers")) as run:
         frames = read(file, type_map=type_map.split(",") if type_map else None, note=console.note)
+        if rattled:
+            frames = displaced(frames, rattled, amplitude, console.seed)
         found = labelling(
             frames,
             skip_failed=skip_failed,

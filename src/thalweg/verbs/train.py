@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from thalweg.core.checks import floating, traced
@@ -16,6 +17,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
 from thalweg.core.solution import Outcome, Solution
 from thalweg.methods.data import AbstractData, AbstractHostData
+from thalweg.methods.devices import kept_on_all, mesh_of, put_on_all, shared
 from thalweg.methods.drive import Walk, drive
 from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
@@ -85,6 +87,7 @@ class _Recipe(eqx.Module):
     optimiser: optax.GradientTransformation
     ema: float | None
     stop: EarlyStop | None
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
 def train(
@@ -98,6 +101,7 @@ def train(
     steps: int,
     ema: float | None = None,
     stop: EarlyStop | None = None,
+    devices: Sequence[Any] | None = None,
     trace: Trace | None = None,
     throw: bool = True,
     on_chunk: tuple[Hook, ...] | Hook = (),
@@ -116,6 +120,8 @@ def train(
     - `ema`: decay of an exponential moving average of the model, which is then the result; at step `t` at most
       `t / (t + 9)`, so that the start is forgotten soon.
     - `stop`: early stopping; the best model is then the result.
+    - `devices`: several that share every batch, each an equal part; the model is on all of them. Sums over a batch are
+      the same up to rounding.
     - `trace`: what to record of the `Training` (`walk.metrics["loss"]`); record 0 is of the start, where nothing has
       been measured and metrics are NaN.
     - `on_chunk`: hooks; a checkpoint among them resumes the training to the same bits.
@@ -128,8 +134,10 @@ def train(
     """
     _check(model, data, (key, carry), steps, ema, throw)
     host = isinstance(data, AbstractHostData)
-    recipe = _Recipe(gradient, optimiser, ema, stop)
+    recipe = _Recipe(gradient, optimiser, ema, stop, mesh_of(devices))
     state: Any = _begun(recipe, data, model, carry, key)
+    if recipe.mesh is not None:
+        state, data = put_on_all(recipe.mesh, state), data if host else put_on_all(recipe.mesh, data)
     advance: Any = eqx.Partial(_advance_on_host if host else _advance, recipe, data)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     judge = eqx.Partial(_judge, stop)
@@ -214,6 +222,7 @@ def _advance_on_host(recipe: _Recipe, data: AbstractHostData, walk: Training) ->
 
 def _learnt(recipe: _Recipe, walk: Training, batch: PyTree, cursor: PyTree) -> Training:
     key = jax.random.fold_in(walk.key, walk.step)
+    batch = batch if recipe.mesh is None else shared(recipe.mesh, batch)
     slopes, carry, metrics = recipe.gradient(walk.model, batch, walk.carry, walk.step, key)
     params = eqx.filter(walk.model, eqx.is_inexact_array)
     updates, optimiser = recipe.optimiser.update(slopes, walk.optimiser, params)
@@ -222,7 +231,9 @@ def _learnt(recipe: _Recipe, walk: Training, batch: PyTree, cursor: PyTree) -> T
     new = Training(
         model, optimiser, carry, cursor, walk.key, step, metrics, average, walk.best, walk.lowest, walk.waited
     )
-    return new if recipe.stop is None else _measured(recipe.stop, new, average if recipe.ema is not None else model)
+    if recipe.stop is not None:
+        new = _measured(recipe.stop, new, average if recipe.ema is not None else model)
+    return new if recipe.mesh is None else kept_on_all(recipe.mesh, new)
 
 
 def _averaged(average: PyTree, model: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:

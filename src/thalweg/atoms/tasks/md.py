@@ -128,7 +128,8 @@ def dynamics(
         frames_written = trajectory.frames
     if trouble is None and piece.outcome is not Outcome.DONE:
         _stopped(piece, settings)
-    result = _measured(piece, settings, start, moving, folder) | {"frames": frames_written}
+    members = trained.net.size if isinstance(trained.net, Committee) else 1
+    result = _measured(piece, settings, start, moving, folder) | {"frames": frames_written, "members": members}
     return _ended(result, trouble, folder)
 
 
@@ -231,7 +232,7 @@ def _ended(result: dict[str, Any], trouble: Trouble | None, folder: Path) -> Dyn
     following = [
         f"thalweg atoms label {written} --method gfn2 --out {folder}-labels",
         f"cat {folder}-labels/labelled.xyz >> TRAINING.xyz",
-        f"thalweg atoms train TRAINING.xyz --members {result.get('members', 4)} --out {folder}-model",
+        f"thalweg atoms train TRAINING.xyz --members {result['members']} --out {folder}-model",
     ]
     told = f"Stopped where the potential does not know: {trouble.sentence}; frames to label are in {written}."
     return Dynamics(result | {"frame": str(written), "next": following}, True, told)
