@@ -28,7 +28,7 @@ from _peers import run_peer
 
 THREADS = 1
 # Frames to learn from and, of those, to validate by; the published tables use 950 and 50.
-FRAMES = {"ethanol": (1000, 50), "acac": (450, 45), "3bpa": (450, 45)}
+FRAMES = {"ethanol": (1000, 50), "acac": (450, 45), "acac-gfn2": (450, 45), "3bpa": (450, 45)}
 PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "mace": ("mace", {"size": "28x0e+28x1o"}),
     "mace-64": ("mace", {"size": "64x0e+64x1o"}),

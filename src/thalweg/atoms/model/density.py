@@ -39,19 +39,30 @@ def mixed(weights: Float[Array, "one other"], channels: Float[Array, "one m atom
     return (weights.T @ flat).reshape(weights.shape[1], *channels.shape[1:])
 
 
-def message_matrix(
+def message_matrices(
     radial: Sequence[Float[Array, "slots k atoms"]],
     index: Sequence[Int[Array, "slots atoms"]],
     reach: Float[Array, "k degrees"],
-) -> Float[Array, "degrees atoms atoms"]:
-    """How strongly each atom (second axis) is heard by each other (last axis), for each degree of harmonics.
+    frames: int,
+) -> Float[Array, "degrees frames each each"]:
+    """How strongly each atom (second last axis) is heard by each other of its frame (last), for each degree.
 
-    A dense matrix: to send rows of harmonics along edges would read and write each of them once per edge, which for
+    Dense matrices: to send rows of harmonics along edges would read and write each of them once per edge, which for
     up to a thousand atoms costs more than multiplying with mostly zeros.
     """
     atoms, degrees = radial[0].shape[-1], reach.shape[1]
-    between = jnp.zeros((degrees, atoms, atoms), radial[0].dtype)
-    for each, at in zip(radial, index, strict=True):
-        weights = jnp.einsum("pkn,kd->dpn", each, reach)
-        between = between.at[:, at, jnp.arange(atoms)].add(weights)
-    return between
+    each = atoms // frames
+    between = jnp.zeros((degrees, each, atoms), radial[0].dtype)
+    for some, at in zip(radial, index, strict=True):
+        weights = jnp.einsum("pkn,kd->dpn", some, reach)
+        between = between.at[:, at % each, jnp.arange(atoms)].add(weights)
+    return jnp.moveaxis(between.reshape(degrees, each, frames, each), 2, 1)
+
+
+def heard(told: Float[Array, "k m atoms"], between: Float[Array, "frames each each"]) -> Float[Array, "k m atoms"]:
+    """What every atom hears of the others of its frame."""
+    frames, each, _ = between.shape
+    if frames == 1:
+        return (told.reshape(-1, each) @ between[0]).reshape(told.shape)
+    parts = jnp.moveaxis(told.reshape(-1, frames, each), 1, 0)
+    return jnp.moveaxis(parts @ between, 0, 1).reshape(told.shape)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from thalweg.atoms.model.density import densities, message_matrix, mixed, unstacked
+from thalweg.atoms.model.density import densities, heard, message_matrices, mixed, unstacked
 from thalweg.atoms.model.harmonics import HIGHEST, couplings, doubled, solid_harmonics
 from thalweg.atoms.model.network import AbstractNetwork
 from thalweg.atoms.model.orbitals import AbstractRadial, BesselNetwork, Gaussians, smooth_cutoff, soft_length
@@ -174,11 +174,10 @@ class GaussianNetwork(AbstractNetwork):
             for degree, weights in enumerate(layer.contraction)
         ]
         if before is not None and layer.reach is not None:
-            between = message_matrix(radial, index, layer.reach)
+            between = message_matrices(radial, index, layer.reach, atoms.frames)
             for degree, (sent, received) in enumerate(zip(layer.sent, layer.received, strict=True)):
-                told = mixed(sent, before[0][degree])
-                heard = (told.reshape(-1, told.shape[-1]) @ between[degree]).reshape(told.shape)
-                found[degree] = found[degree] + mixed(received, heard)
+                told = heard(mixed(sent, before[0][degree]), between[degree])
+                found[degree] = found[degree] + mixed(received, told)
         spread = _still(layer).spread
         return [each * spread[degree] for degree, each in enumerate(found)]
 
