@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thalweg.report.chapter import Chapter, Effort
 
 # The order of the telling: what shows the idea at a glance comes first, what trains for long last.
-_ROOMS = ("learning", "robust", "spins")
+_ROOMS = ("learning", "robust", "spins", "atoms")
 _TITLE = "thalweg: the tour"
 
 
@@ -68,7 +68,6 @@ class Tour:
         finished = sum(told.status == "done" for told in self._told)
         claims = self.claims()
         held = sum(claim.holds for _, claim in claims)
-        systems = len({told.chapter.system for told in self._told})
         systems = len({told.chapter.system for told in self._told})
         summary = (
             f"{held} of {len(claims)} claims hold, measured on this machine; {systems} of the nine systems so far."
@@ -140,7 +139,7 @@ def _answer(tour: Tour, report: Path) -> dict[str, Any]:
 
 @click.command()
 @click.option("--quick", "effort", flag_value="quick", help="Fewer steps and items: what the tests run.")
-@click.option("--full", "effort", flag_value="full", help="Retrain the models that the default loads (none so far).")
+@click.option("--full", "effort", flag_value="full", help="Retrain the models that the default loads, too.")
 @click.option("--open/--no-open", "opens", default=None, help="Open the report; by default where there is a terminal.")
 @common
 def command(console: Console, effort: Effort | None, opens: bool | None) -> None:

@@ -18,6 +18,7 @@ from thalweg.report.figures import as_svg, paper_figure, paper_style, plotly_lin
 from thalweg.report.page import render_page, write_page
 from thalweg.report.slider import Marker, Slider
 from thalweg.report.tables import jsonable, print_table, to_json
+from thalweg.report.viewer import Viewer
 
 __all__ = [
     "Block",
@@ -32,6 +33,7 @@ __all__ = [
     "Section",
     "Slider",
     "Table",
+    "Viewer",
     "as_svg",
     "jsonable",
     "paper_figure",

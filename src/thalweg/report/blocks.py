@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from thalweg.core.errors import InputError
 from thalweg.report.slider import Slider
+from thalweg.report.viewer import Viewer
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyGraph
@@ -101,7 +102,7 @@ class Citations:
     bibtex: Sequence[str]
 
 
-Block: TypeAlias = Prose | Table | PlotlyFigure | PaperFigure | Claim | Slider | Citations
+Block: TypeAlias = Prose | Table | PlotlyFigure | PaperFigure | Claim | Slider | Viewer | Citations
 
 
 @dataclass(frozen=True)

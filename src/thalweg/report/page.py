@@ -22,6 +22,7 @@ from thalweg.report.blocks import Block, Citations, Claim, Page, PaperFigure, Pl
 from thalweg.report.citations import references
 from thalweg.report.slider import Slider, slider_data
 from thalweg.report.tables import is_number, number
+from thalweg.report.viewer import Viewer, viewer_data
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,6 +54,7 @@ def render_page(page: Page) -> str:
             held=sum(bool(claim.holds) for claim in claims),
             plotly=_plotly_script() if has_plotly else "",
             has_slider=any(isinstance(block, Slider) for block in blocks),
+            has_viewer=any(isinstance(block, Viewer) for block in blocks),
             reload_seconds=RELOAD_SECONDS,
             written=int(time.time()),
             written_text=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -76,10 +78,11 @@ def _environment() -> Environment:
 
 
 def _asset(name: str) -> Any:
-    """Our own style sheet or script as it is: its braces are not the template language's."""
+    """A style sheet or script as it is: its braces are not the template language's."""
     from markupsafe import Markup
 
-    return Markup((importlib.resources.files("thalweg.report") / "templates" / name).read_text("utf-8"))
+    folder = "templates" if "-min" not in name else "vendored"
+    return Markup((importlib.resources.files("thalweg.report") / folder / name).read_text("utf-8"))
 
 
 def _plotly_script() -> Any:
@@ -148,6 +151,10 @@ def _slider(block: Slider) -> dict[str, Any]:
     return {"data": slider_data(block)}
 
 
+def _viewer(block: Viewer) -> dict[str, Any]:
+    return {"data": viewer_data(block)}
+
+
 def _citations(block: Citations) -> dict[str, Any]:
     found = references(block.bibtex)
     return {"references": found, "bibtex": "\n\n".join(reference.bibtex for reference in found)}
@@ -160,6 +167,7 @@ _VIEWS: dict[type, Callable[[Any], dict[str, Any]]] = {
     PaperFigure: _paper,
     Claim: _claim,
     Slider: _slider,
+    Viewer: _viewer,
     Citations: _citations,
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
+from thalweg.atoms.data.check import symbol
 from thalweg.atoms.tasks.audit import Audit
 from thalweg.atoms.tasks.audit_forces import CLOSED, LEGS
 from thalweg.atoms.tasks.audit_smoothness import KINDS
@@ -18,6 +20,8 @@ RIDDERS = """@article{ridders1982accurate,
   title={Accurate computation of {F}'(x) and {F}'(x) {F}''(x)},
   author={Ridders, C. J. F.},
   journal={Advances in Engineering Software}, volume={4}, pages={75--76}, year={1982}}"""
+_BELOW = {"y": -0.22, "yanchor": "top"}  # a legend of many lines would grow into the picture
+_DASHES = ("solid", "dash", "dot")
 _DEEP = 12.0  # eV: higher walls are cut off in pictures of curves
 
 
@@ -34,6 +38,8 @@ def closure_figure(found: Audit) -> PlotlyFigure:
     frames = np.arange(len(found.loops))
     figure = plotly_lines(frames, lines, x_title="frame", y_title="part of the climb", log=(False, True))
     figure.update_traces(mode="lines+markers")
+    figure.update_layout(legend=_BELOW, height=440)
+    figure.update_xaxes(dtick=max(1, len(frames) // 12))  # there is no half a frame
     caption = "Work of the forces against the energy: forces that are slopes of one energy miss nothing."
     return PlotlyFigure(figure, caption)
 
@@ -44,18 +50,26 @@ def smoothness_figure(found: Audit) -> PlotlyFigure:
 
     unit = max(np.median([np.abs(one.line[2]).max() for _, one in found.lines]), 1e-12)
     figure = plotly_lines([], {}, x_title="place along the line (A)", y_title="force along the line (eV/A)")
+    jumps: list[tuple[float, float]] = []
     for number, (name, one) in enumerate(found.lines):
         t, _, force = one.line
         colour = PALETTE[number % len(PALETTE)]
-        line = {"color": colour, "width": 1.5}
-        figure.add_trace(go.Scatter(x=t, y=np.clip(force, -unit, unit), name=name, line=line))
-        for kind, at, seen in zip(KINDS, one.at, one.found, strict=True):
-            if seen:
-                height = float(np.clip(np.interp(at, t, force), -unit, unit))
-                figure.add_trace(go.Scatter(x=[at], y=[height], mode="markers", marker={"symbol": "x", "color": colour},
-                                            name=f"{kind.split('_')[0]} jumps"))  # fmt: skip
-    figure.update_layout(showlegend=True)
+        line = {"color": colour, "width": 1.5, "dash": _DASHES[number // len(PALETTE) % len(_DASHES)]}
+        figure.add_trace(go.Scatter(x=t, y=np.clip(force, -unit, unit), name=readable(name), mode="lines", line=line))
+        jumps += [(at, np.clip(np.interp(at, t, force), -unit, unit)) for at in np.unique(one.at[one.found])]
+    if jumps:
+        at, height = np.array(jumps).T
+        cross = {"symbol": "x", "size": 9, "color": "#8c2d19"}
+        figure.add_trace(go.Scatter(x=at, y=height, mode="markers", name="a jump", marker=cross))
+    figure.update_layout(showlegend=True, legend=_BELOW, height=480)
     return PlotlyFigure(figure, "Forces where atoms leave each other's cutoff; crosses mark jumps, down to rounding.")
+
+
+def readable(name: str) -> str:
+    """What a line is called, with symbols for atomic numbers and files without their folders."""
+    if (pair := re.fullmatch(r"a pair of (\d+) and (\d+)", name)) is not None:
+        return "-".join(symbol(int(number)) for number in pair.groups())
+    return re.sub(r"\S*/", "", name)
 
 
 def drift_figure(found: Audit) -> PlotlyFigure | None:
@@ -82,7 +96,7 @@ def dissociation_figure(curves: list[Curve]) -> PlotlyFigure:
         if near.shape[1]:
             figure.add_trace(go.Scatter(x=near[0], y=near[1], mode="markers", name=f"{curve.name}, labels",
                                         marker={"color": colour, "size": 5, "symbol": "circle-open"}))  # fmt: skip
-    figure.update_layout(showlegend=True)
+    figure.update_layout(showlegend=True, legend=_BELOW, height=480)
     caption = f"Pairs of atoms, and bonds of the first frame with all that hangs on them; cut off at {_DEEP:g} eV."
     return PlotlyFigure(figure, caption)
 
@@ -132,5 +146,7 @@ def _jumps(found: Audit) -> Table:
     rows: list[Any] = []
     for name, one in found.lines:
         for kind, jump, at, seen in zip(KINDS, one.jumps, one.at, one.found, strict=True):
-            rows.append((name, kind, float(jump), float(at) if seen else None, "found" if seen else "none above this"))
+            rows.append(
+                (readable(name), kind, float(jump), float(at) if seen else None, "found" if seen else "none above this")
+            )
     return Table(("line", "jump of", "size", "at (A)", ""), rows, "Jumps, or what rounding could have hidden.")

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from thalweg.atoms.data.frame import Frame
 from thalweg.atoms.energy import offset, potential
@@ -18,10 +19,13 @@ from thalweg.core.cell import Celled
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
 from thalweg.core.solution import Outcome
+from thalweg.methods.descent import tree_norm
 from thalweg.methods.lbfgs import Lbfgs
+from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import refuse_stopped
 from thalweg.verbs.relax import relax
 
+_WATCHED, _SHOWN = 3000, 100  # coordinates of which every step is kept in memory, and frames that are shown
 _STRIDE = 0.3  # A, of all atoms together: a longer first step on a stiff bond ends anywhere
 
 
@@ -30,7 +34,8 @@ class Relaxed(NamedTuple):
 
     **Fields:** the `frame`, labelled with energy, forces and stress of the potential; `before`, its energy in eV where
     it began; `steps`; `largest`, the largest force on an atom in eV/A; `done`, whether that is as small as was asked;
-    `sentence`, how it ended.
+    `sentence`, how it ended; after each step the `energies` relative to isolated atoms in eV and the norms of all
+    `forces` together in eV/A; `way`, the atoms at some of them, `way_steps`.
     """
 
     frame: Frame
@@ -39,6 +44,10 @@ class Relaxed(NamedTuple):
     largest: float
     done: bool
     sentence: str
+    energies: Float[np.ndarray, " steps"]
+    forces: Float[np.ndarray, " steps"]
+    way: list[Frame]
+    way_steps: list[int]
 
 
 def relaxed(
@@ -72,7 +81,8 @@ def relaxed(
         energy = Yielding(one, one.cell, jnp.sqrt(jnp.asarray(float(len(frame.numbers)))))
         x = Celled(x, jnp.zeros((3, 3)))
     chosen = Lbfgs(stride=_STRIDE) if method == "lbfgs" else method
-    found = relax(energy, x, chosen, tol=fmax, max_steps=max_steps, throw=False, on_chunk=hooks)
+    seen = Trace(_seen if frame.positions.size <= _WATCHED else _felt)
+    found = relax(energy, x, chosen, tol=fmax, max_steps=max_steps, throw=False, trace=seen, on_chunk=hooks)
     refuse_stopped(found, "relax")
     end = _lifted(energy, found.value) if cell else Celled(found.value, one.cell)
     place = f"{frame.place}, relaxed"
@@ -81,8 +91,11 @@ def relaxed(
     labelled = with_labels(trained, at_rest)
     assert labelled.forces is not None
     largest = float(np.linalg.norm(labelled.forces, axis=1).max())
-    done = Outcome.of(found.outcome) is Outcome.DONE
-    return Relaxed(labelled, float(before), int(found.stats["steps"]), largest, done, found.sentence)
+    done, steps = Outcome.of(found.outcome) is Outcome.DONE, int(found.stats["steps"])
+    heights, forces, *points = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: steps + 1], found.trace)
+    shown = np.unique(np.linspace(0, steps, min(_SHOWN, steps + 1)).round().astype(int)).tolist() if points else []
+    way = [at_rest._replace(positions=_points(energy, points[0], step), columns={}) for step in shown]
+    return Relaxed(labelled, float(before), steps, largest, done, found.sentence, heights, forces, way, shown)
 
 
 def with_labels(trained: Trained, frame: Frame) -> Frame:
@@ -92,6 +105,21 @@ def with_labels(trained: Trained, frame: Frame) -> Frame:
     columns = {name: array for name, array in frame.columns.items() if name != "momenta"}
     energy = float(told.energies.sum()) + offset(frame, trained.energies)
     return frame._replace(energy=energy, forces=told.forces, stress=stress, columns=columns)
+
+
+def _felt(walk: Any) -> tuple[Any, ...]:
+    return walk.state.value, tree_norm(walk.state.force)
+
+
+def _seen(walk: Any) -> tuple[Any, ...]:
+    return *_felt(walk), walk.state.x
+
+
+def _points(energy: Any, records: Any, step: int) -> np.ndarray:
+    """Where the atoms were; those in a cell that yields are lifted from its strain."""
+    if isinstance(energy, Yielding):
+        return np.asarray(_lifted(energy, jax.tree.map(lambda leaf: jnp.asarray(leaf[step]), records)).points)
+    return records[step]
 
 
 @eqx.filter_jit

@@ -22,10 +22,14 @@ from thalweg.atoms.model.naive import NaiveNetwork, measured
 from thalweg.atoms.model.network import AbstractNetwork
 from thalweg.atoms.model.structure import Atoms, Framed
 from thalweg.atoms.tasks.prepare import Labels, bound, framed, labels, predicted
+from thalweg.atoms.tasks.turning import rotations, turned_frames, turned_labels
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
+from thalweg.core.solution import Solution
 from thalweg.methods.data import Batches
+from thalweg.methods.devices import dividing
 from thalweg.methods.soap import soap
+from thalweg.methods.trace import Trace
 from thalweg.verbs.train import train
 
 _CALIBRATION = 100  # frames
@@ -37,7 +41,8 @@ class Recipe:
 
     **Fields:** `steps`; `batch` of frames; `rate`, the highest learning rate; `warmup` steps; `clip`, the largest norm
     of a gradient; `decay` of the moving average that is kept; `energy`, the weight of energies per atom beside forces,
-    ten times that in the last fifth; `stress`, of stresses where the frames have them.
+    ten times that in the last fifth; `stress`, of stresses where the frames have them; `turned`, whether each frame of
+    a batch is turned at random, which only networks that do not know rotations have a use for.
     """
 
     steps: int = 100_000
@@ -48,6 +53,7 @@ class Recipe:
     decay: float = 0.999
     energy: float = 0.2
     stress: float = 0.2
+    turned: bool = False
 
     def __post_init__(self):
         for name in ("steps", "batch"):
@@ -64,15 +70,19 @@ class Matching(eqx.Module):
     """The gradient rule: forces first, energies late.
 
     **Fields:** `unit`, the root mean square of the forces in eV/A; the weights; `late`, the step from which energies
-    weigh ten times as much.
+    weigh ten times as much; `turned`, whether frames and labels are turned at random first.
     """
 
     unit: Float[Array, ""]
     energy: Float[Array, ""]
     stress: Float[Array, ""]
     late: Int[Array, ""]
+    turned: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, carry, step, key, /):
+        if self.turned:
+            by = rotations(key, batch[0].positions.shape[0], batch[0].positions.dtype)
+            batch = turned_frames(batch[0], by), turned_labels(batch[1], by)
         weight = self.energy * jnp.where(step >= self.late, 10, 1).astype(self.energy.dtype)
         slopes, metrics = jax.grad(self._loss, has_aux=True)(_floats(model), model, batch, weight)
         return slopes, carry, metrics
@@ -109,17 +119,21 @@ def started(
     *,
     seed: int,
     dtype: Any = np.float32,
+    turned: bool = False,
 ) -> AbstractNetwork:
     """A network that has seen some frames but learnt nothing: its spreads, scale and baseline are measured.
 
-    **Arguments:** `frames` with energies and forces; `energies` of isolated atoms in eV.
+    **Arguments:** `frames` with energies and forces; `energies` of isolated atoms in eV; `turned`, whether a naive
+    network will see its frames turned at random.
 
     **Raises:** `InputError` for a naive network and frames of several sizes or orders of atoms.
     """
-    atoms = _one_order(frames) if kind == "naive" else None
+    atoms = one_order(frames) if kind == "naive" else None
     net = network(kind, shape, sorted(energies), jax.random.key(seed), dtype, atoms=atoms)
     some = [frames[place] for place in np.linspace(0, len(frames) - 1, min(_CALIBRATION, len(frames))).astype(int)]
     arrays = framed(some, net.elements, shape.cutoff, dtype)
+    if turned and isinstance(net, NaiveNetwork):  # the spread of its coordinates is another one then
+        arrays = turned_frames(arrays, rotations(jax.random.key(seed + 2), len(some), dtype))
     seen = arrays.atoms(arrays.positions, jnp.zeros((len(some), 3, 3), dtype))
     wanted, unit = np.array([bound(frame, energies) for frame in some]), force_unit(some)
     if isinstance(net, NaiveNetwork):
@@ -133,7 +147,11 @@ def started(
     )
 
 
-def _one_order(frames: Sequence[Frame]) -> int:
+def one_order(frames: Sequence[Frame]) -> int:
+    """The number of atoms of frames of one molecule, in one order.
+
+    **Raises:** `InputError` naming a frame with other atoms.
+    """
     for frame in frames:
         if not np.array_equal(frame.numbers, frames[0].numbers):
             raise InputError(
@@ -180,13 +198,28 @@ def fit(
     hooks: tuple[Hook, ...] = (),
     throw: bool = True,
 ) -> AbstractNetwork:
-    """Train a network on frames.
+    """Train a network on frames: the `value` of `learnt`, the moving average of the network."""
+    return learnt(net, frames, energies, recipe, seed=seed, hooks=hooks, throw=throw).value
+
+
+def learnt(
+    net: AbstractNetwork,
+    frames: Sequence[Frame],
+    energies: Mapping[int, float],
+    recipe: Recipe,
+    *,
+    seed: int,
+    hooks: tuple[Hook, ...] = (),
+    trace: Trace | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Train a network on frames; where JAX has several devices, they share every batch.
 
     **Arguments:** `net`, in the precision to train in; `frames` with energies and forces; `energies` of isolated
-    atoms in eV; `hooks` of the training: a checkpoint among them makes it go on bit for bit; `throw`, whether a
-    training that was stopped is an error.
+    atoms in eV; `hooks` of the training: a checkpoint among them makes it go on bit for bit; `trace`, what to record;
+    `throw`, whether a training that was stopped is an error.
 
-    **Returns:** the moving average of the network.
+    **Returns:** the solution of `train`, whose value is the moving average of the network.
 
     **Raises:** `WalkError` where the training breaks.
     """
@@ -198,10 +231,11 @@ def fit(
         jnp.asarray(recipe.energy, dtype),
         jnp.asarray(recipe.stress, dtype),
         jnp.asarray(math.ceil(0.8 * recipe.steps), jnp.int32),
+        recipe.turned,
     )
-    data = Batches((arrays, wanted), min(recipe.batch, len(frames)))
-    key = jax.random.key(seed + 1)
-    found = train(
-        net, rule, data, optimiser(recipe), key=key, steps=recipe.steps, ema=recipe.decay, on_chunk=hooks, throw=throw
-    )
-    return found.value
+    size = min(recipe.batch, len(frames))
+    return train(
+        net, rule, Batches((arrays, wanted), size), optimiser(recipe), key=jax.random.key(seed + 1),
+        steps=recipe.steps, ema=recipe.decay, devices=dividing(jax.local_devices(), size), trace=trace,
+        on_chunk=hooks, throw=throw,
+    )  # fmt: skip

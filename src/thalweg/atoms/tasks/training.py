@@ -107,7 +107,7 @@ def trained_potential(
     networks = []
     for member in range(members):
         words = "training" if members == 1 else f"training {member + 1} of {members}"
-        start = started(kind, shape, given.frames, given.energies, seed=seed + member)
+        start = started(kind, shape, given.frames, given.energies, seed=seed + member, turned=recipe.turned)
         name = "state" if member == 0 else f"state_{member}"
         networks.append(fit(start, given.frames, given.energies, recipe, seed=seed + member, hooks=hooks(words, name)))
     net: AbstractNetwork = networks[0] if members == 1 else Committee.of(networks)
