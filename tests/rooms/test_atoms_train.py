@@ -61,8 +61,8 @@ def test_training_learns(given, learnt):
     fresh = started("gto", SMALL, given.frames, given.energies, seed=0)
     before = evaluate(Trained(fresh, given.energies, {}), given.valid)
     after = evaluate(learnt, given.valid)
-    # Sixty steps of a tiny network: a third of the error must be gone; nothing learnt leaves the ratio at 1.
-    assert after["force_mae_meV_A"] < 0.67 * before["force_mae_meV_A"]
+    # Sixty steps of a tiny network: a quarter of the error must be gone; nothing learnt leaves the ratio at 1.
+    assert after["force_mae_meV_A"] < 0.75 * before["force_mae_meV_A"]
     assert after == learnt.card["held_out"]
 
 

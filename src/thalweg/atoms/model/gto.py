@@ -20,6 +20,7 @@ from thalweg.atoms.model.repulsion import repulsion
 from thalweg.atoms.model.structure import Atoms, Neighbours
 from thalweg.core.errors import InputError
 
+_FLOOR = 2.0  # of the spread that invariants are scaled by; their densities have a norm of 1
 Path = tuple[int, int, int]
 PATHS: dict[int, tuple[Path, ...]] = {
     0: (),
@@ -282,4 +283,5 @@ def _calibrated_layer(net: GaussianNetwork, atoms: Atoms, real: Array, place: in
     net = eqx.tree_at(at("spread"), net, spread * net.layers[place].spread)
     raw = list(net.walk(atoms))[place][1][:, real]
     net = eqx.tree_at(at("middle"), net, jnp.mean(raw, axis=1))
-    return eqx.tree_at(at("width"), net, 1 / (jnp.std(raw, axis=1) + 0.05))
+    # An invariant that hardly varies stays small: raised to the others' spread it would teach noise.
+    return eqx.tree_at(at("width"), net, 1 / (jnp.std(raw, axis=1) + _FLOOR))

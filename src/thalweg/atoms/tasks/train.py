@@ -33,6 +33,7 @@ from thalweg.methods.trace import Trace
 from thalweg.verbs.train import train
 
 _CALIBRATION = 100  # frames
+_LARGEST = 640  # rows of a matrix that SOAP turns: those that read the invariants of two layers are among them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +186,7 @@ def optimiser(recipe: Recipe) -> optax.GradientTransformation:
     """What a recipe trains with: SOAP after clipping, on a warm-up and half a cosine."""
     warmup = min(recipe.warmup, recipe.steps // 2)
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, warmup, recipe.steps, recipe.rate * 0.005)
-    return optax.chain(optax.clip_by_global_norm(recipe.clip), soap(schedule))
+    return optax.chain(optax.clip_by_global_norm(recipe.clip), soap(schedule, largest=_LARGEST))
 
 
 def fit(
