@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thalweg.atoms.data.frame import Frame
+from thalweg.atoms.tasks.conserved import line_through
 from thalweg.atoms.tasks.subject import Subject
 from thalweg.core.errors import ThalwegError
 from thalweg.core.hooks import Hook
@@ -78,11 +79,7 @@ def _blocked(times: np.ndarray, energies: np.ndarray) -> float:
     """The standard error of the slope from the means of stretches, between which swings of the energy are forgotten."""
     if len(times) < 2 * _STRETCHES or not np.isfinite(energies).all():
         return 0.0
-    parts = np.array_split(np.arange(len(times)), _STRETCHES)
-    clock, height = (np.array([each[part].mean() for part in parts]) for each in (times, energies))
-    clock, height = clock - clock.mean(), height - height.mean()
-    slope = clock @ height / (clock @ clock)
-    return float(np.sqrt(np.sum((height - slope * clock) ** 2) / (_STRETCHES - 2) / (clock @ clock)))
+    return line_through(times, energies).error
 
 
 def _observed(walk: Any) -> tuple[Any, Any, Any]:
