@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from toy_atoms import cluster, crystal, morse
 
+from thalweg.atoms.data.frame import Frame
 from thalweg.atoms.data.read import read
 from thalweg.atoms.data.write import write
 from thalweg.atoms.figures.audit import readable
@@ -233,6 +234,12 @@ def test_distances_of_a_gas_without_order_are_one():
     assert {(1, 1), (1, 6), (1, 8), (6, 6), (6, 8)} == set(ethanol.curves)  # there is one oxygen only
     width = ethanol.distance[1] - ethanol.distance[0]
     assert ethanol.curves[6, 6].sum() * width == pytest.approx(1)  # every pair is somewhere
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_atoms_that_never_come_near_have_no_distances(count):
+    far = Frame(np.full(count, 1), 9.0 * np.arange(3 * count).reshape(count, 3), np.zeros((3, 3)))
+    assert distances([far, far]).curves == {}
 
 
 def test_bonds_and_swings():

@@ -104,9 +104,10 @@ def md_page(found: Dynamics, settings: Settings) -> Page:
         moving.append(temperature_figure(seen, None if settings.ensemble == "nve" else settings.temperature))
         if seen.conserved is not None:
             moving.append(drift_figure(seen.times, seen.conserved / len(frames[0].numbers)))
-        if len(frames[0].numbers) > 1:
-            shown = np.unique(np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).astype(int))
-            moving.append(distances_figure(distances([frames[place] for place in shown])))
+        shown = np.unique(np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).astype(int))
+        near = distances([frames[place] for place in shown])
+        if near.curves:  # none where no two atoms come near each other
+            moving.append(distances_figure(near))
     summary = f"{result['time_ps']:g} ps of {result['atoms']} atoms at {_SAID[settings.ensemble]}. {found.sentence}"
     sections = [Section("Motion", moving)] if moving else []
     sections += [Section("Numbers", blocks), Section("Sources", [Citations([_METHODS[settings.ensemble].bibtex])])]

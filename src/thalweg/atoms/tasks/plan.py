@@ -81,7 +81,10 @@ def planned(
     )
     tried = time.perf_counter() - began
     left = seconds - tried - max(tried - _TRIED, 0.0)
-    steps = max(_LEAST, int(left * watch.rate / members))
+    steps = int(left * watch.rate / members)
+    if steps < _LEAST:
+        steps = _LEAST
+        note(f"Compiling takes most of that time: the training will take longer, for it has at least {_LEAST} steps.")
     note(f"{watch.rate:.0f} steps per second: {steps:,} steps are planned.")
     write_atomic(place, json.dumps({"steps": steps, "steps_per_second": watch.rate}))
     return dataclasses.replace(recipe, steps=steps)
