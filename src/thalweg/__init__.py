@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg import landscapes
+    from thalweg.core.cell import Celled
     from thalweg.core.energy import (
         AbstractEnergy,
         AbstractHostField,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from thalweg.methods.copies import AbstractCopies, NoCopies, RigidCopies
     from thalweg.methods.data import Batches, Fetched, Whole, Windows
     from thalweg.methods.dynamics import maxwell_velocities
+    from thalweg.methods.soap import soap
     from thalweg.methods.trace import Trace
     from thalweg.verbs.branch import Branch
     from thalweg.verbs.constrained import relax_constrained
@@ -59,6 +61,7 @@ __all__ = [
     "Bent",
     "Box",
     "Branch",
+    "Celled",
     "Curve",
     "EarlyStop",
     "Euclidean",
@@ -106,6 +109,7 @@ __all__ = [
     "relax_constrained",
     "sample",
     "simulate",
+    "soap",
     "spectral_density",
     "survey",
     "sweep",
@@ -116,6 +120,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "core.cell": "Celled",
     "core.energy": "AbstractEnergy AbstractHostField Restrict Scaled Sum force value_and_force",
     "core.errors": "InputError MissingExtra PrecisionError ThalwegError WalkError",
     "core.refresh": "AbstractRefreshing",
@@ -130,6 +135,7 @@ _PLACES = {
     "interop.host": "HostField",
     "methods.copies": "AbstractCopies NoCopies RigidCopies",
     "methods.data": "Batches Fetched Whole Windows",
+    "methods.soap": "soap",
     "methods.trace": "Trace",
     "methods.dynamics": "maxwell_velocities",
     "verbs.constrained": "relax_constrained",

