@@ -1,0 +1,1 @@
+"""Sequences, annotations, labels, variants, tracks and methylation: readers and writers."""
