@@ -41,7 +41,8 @@ def read_fasta(source: Source, *, note: Note = silent) -> dict[str, Sequence]:
 
     Lower case (soft-masked) is read as the same bases, U as T, and N and the other IUPAC codes as unknown.
 
-    **Arguments:** `source`, a file or a sample, `cress` or `fly`; `note`, told how many bases were lower case, U or unknown.
+    **Arguments:** `source`, a file or a sample, `cress` or `fly`; `note`, told how many bases were lower case, U or
+    unknown.
 
     **Raises:** `InputError` in one sentence with the file and line: for a file that is empty, has no header, names a
     sequence twice, or holds letters that are no bases (as a protein does).
