@@ -55,6 +55,7 @@ PUBLIC = {
     "landscapes": "classic landscapes to learn, test and measure on",
     "spins": "the room of spin glasses and Boltzmann machines",
     "atoms": "the room of potentials for atoms",
+    "genome": "the room of splice sites",
     "learning": "the room of symmetry breaking and phase transitions in training",
     "robust": "the room of adversarial examples",
     "interop": "other people's models as landscapes",

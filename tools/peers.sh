@@ -22,12 +22,16 @@ case "$group" in
   mace) wanted="torch==2.13.0 mace-torch==0.3.16" ;;
   apax) wanted="apax==0.14.0 jax-md==0.2.29 jax==0.10.2" ;; # it uses jax-md without declaring it
   mlip) wanted="mlip==0.2.5 jax==0.10.2" ;;
+  # Splice sites; GPL: it is run as a program, nothing of it is copied.
+  openspliceai)
+    wanted="torch==2.13.0 h5py pandas scikit-learn tqdm psutil pyfaidx pysam matplotlib gffutils biopython mappy"
+    alone="openspliceai==0.0.7" ;;
   # It declares Python 3.12, formatters and test tools, of which its models need nothing.
   schnetpack)
     wanted="torch==2.13.0 ase matscipy vesin pytorch-lightning==2.6.6 torchmetrics torch-ema hydra-core fasteners dirsync"
     wanted="$wanted h5py tensorboard tensorboardX progressbar rich tqdm pyyaml petname"
     alone="--ignore-requires-python schnetpack==2.2.0" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack" >&2; exit 2 ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack|openspliceai" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"

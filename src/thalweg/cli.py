@@ -27,6 +27,7 @@ _COMMANDS = {
         "Symmetry breaking, phase transitions and landscapes of training.",
     ),
     "robust": ("thalweg.robust.command:robust", "Attack classifiers, and measure the work that it takes."),
+    "genome": ("thalweg.genome.command:genome", "Splice sites by a recurrent network, scans, scored variants."),
 }
 
 main = Program(

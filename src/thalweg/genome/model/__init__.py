@@ -1,0 +1,1 @@
+"""Networks that read bases one by one."""

@@ -1,0 +1,1 @@
+"""What a user of the room asks for: one file per task."""
