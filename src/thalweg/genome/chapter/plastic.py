@@ -266,4 +266,4 @@ def _experiment() -> Iterator[Block]:
 
 def chapters() -> tuple[Chapter, ...]:
     """The chapter of plasticity."""
-    return (Chapter("plastic", 6, "Connections that methylation holds", _COMMAND, 25.0, _plastic),)
+    return (Chapter("plastic", 6, "Connections that methylation holds", _COMMAND, 30.0, _plastic),)

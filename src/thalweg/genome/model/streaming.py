@@ -46,8 +46,8 @@ def each_piece(
     A sequence of at most `held` bases is computed block by block. A longer one is read back and forth in chunks, once
     more than the network has blocks, and only the states at the borders of chunks are kept in between: a pass to the
     left carries the states of one recurrence to the left, its outputs are then known, and so are those of the next
-    recurrence that is carried the same way. The memory does not grow with the length but for those states, 0.4 bytes
-    per base. Neither way is an approximation.
+    recurrence that is carried the same way. The memory grows with the length only by those states and the bases
+    themselves, some 7 bytes per base. Neither way is an approximation.
 
     **Arguments:** `codes`, 0 to 3 and 4 for unknown; `first` and `last`, the ends of sequences that stand one after the
     other, by default those of one.
