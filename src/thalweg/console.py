@@ -19,6 +19,7 @@ from thalweg.core.errors import InputError
 
 if TYPE_CHECKING:
     from thalweg.core.hooks import Hook
+    from thalweg.methods.parts import World
     from thalweg.report import Page
     from thalweg.runs import Cancel, Run
     from thalweg.session import Device
@@ -150,6 +151,19 @@ class Running:
         clock = CompileClock()
         return (*hooks, *([] if seconds is None else [TimeLimit(seconds, lambda: clock.seconds)]))
 
+    def world(self) -> World:
+        """What keeps the parts of a task in `parts/`, and shows the metrics of the walks inside them."""
+        from thalweg.methods.parts import World
+        from thalweg.runs import Points
+
+        folder = self.directory.path
+        return World(
+            done=Points(folder / "parts"),
+            parts=lambda words: self.hooks(words, keep=None),
+            walk=lambda words, name, steps: self.hooks(words, steps, read=_metrics, keep=name),
+            forget=lambda name: (folder / f"{name}.safetensors").unlink(missing_ok=True),
+        )
+
     def finish(
         self, result: Mapping[str, Any], page: Page | None = None, *, outcome: str = "Done.", ok: bool = True
     ) -> None:
@@ -184,6 +198,11 @@ class Running:
         run = self.directory
         told = {"command": " ".join(["thalweg", *run.command]), "seed": run.seed, "dtype": run.dtype}
         return told | {name: run.manifest[name] for name in _PROVENANCE if name in run.manifest}
+
+
+def _metrics(walk: Any) -> dict[str, float]:
+    walk = getattr(walk, "state", walk)  # beneath the records
+    return {name: float(value) for name, value in walk.metrics.items()}
 
 
 def common(function: Callable[..., None]) -> Callable[..., None]:

@@ -19,7 +19,7 @@ from thalweg.atoms.model.gto import Shape
 from thalweg.atoms.model.naive import naive_network
 from thalweg.atoms.model.network import AbstractNetwork
 from thalweg.atoms.tasks import one_atom as field
-from thalweg.atoms.tasks.compare import Effort, Job, Posed, World, compared, posed, sizes_for
+from thalweg.atoms.tasks.compare import Effort, Job, Posed, compared, posed, sizes_for
 from thalweg.atoms.tasks.compare_result import numbers, overtaken, verdict
 from thalweg.atoms.tasks.compare_training import contender
 from thalweg.atoms.tasks.over_seeds import exponent, over_seeds
@@ -29,6 +29,7 @@ from thalweg.atoms.tasks.train import Matching, Recipe, force_unit
 from thalweg.atoms.tasks.training import material
 from thalweg.atoms.tasks.turning import rotations, turned_frames, turned_labels
 from thalweg.core.errors import InputError
+from thalweg.methods.parts import World
 from thalweg.runs import Points
 
 _ = isolate

@@ -19,13 +19,14 @@ from thalweg.genome.model.window import Window
 from thalweg.genome.tasks.plasticity.analysis import analysed
 from thalweg.genome.tasks.plasticity.arms import ARMS, MAPS, map_of, optimiser_of, permuted_levels, ranked
 from thalweg.genome.tasks.plasticity.experiment import joined, repeatability, run
-from thalweg.genome.tasks.plasticity.lab import AbstractLab, Outcomes, Plan, World
+from thalweg.genome.tasks.plasticity.lab import AbstractLab, Outcomes, Plan
 from thalweg.genome.tasks.plasticity.loci import base_marks, owned
 from thalweg.genome.tasks.plasticity.measure import SquaredSlopes, of_mean_one, watched
 from thalweg.genome.tasks.plasticity.network_taps import network_energies, scores_with_taps
 from thalweg.methods.anchoring import pull_to
 from thalweg.methods.data import Whole
 from thalweg.methods.gradient_energy import Energies, gradient_energies
+from thalweg.methods.parts import World
 from thalweg.methods.plasticity import followed, scale_by_plasticity
 from thalweg.runs import Points
 from thalweg.verbs.train import from_loss, train
@@ -362,7 +363,7 @@ def test_parts_are_kept_and_a_stopped_run_goes_on_to_the_same_bits(found, tmp_pa
     with pytest.raises(WalkError, match="stopped after 2 of 4 parts"):
         run(Made(true=True), small, World(done=Points(tmp_path), parts=stopping))
     lab, walked = Made(true=True), []
-    ended = run(lab, small, World(Points(tmp_path), walk=lambda words, name: walked.append(words) or ()))
+    ended = run(lab, small, World(Points(tmp_path), walk=lambda words, name, steps: walked.append(words) or ()))
     assert lab.asked == [("tuned", 1)] * 2
     assert walked == ["fine-tuning: methylation, 0.5, 1", "fine-tuning: plain, 0.0, 1"]
     # The same trainings as in the whole plan, whatever else is in it.

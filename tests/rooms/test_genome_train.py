@@ -21,7 +21,7 @@ from thalweg.genome.tasks.metrics import average_precision, ranked, reliability,
 from thalweg.genome.tasks.plan import planned, settings
 from thalweg.genome.tasks.prepare import crops, packed, prior, streams
 from thalweg.genome.tasks.train import Recipe, learnt, started
-from thalweg.genome.tasks.trained import CARD, FILE, load_trained, save_trained
+from thalweg.genome.tasks.trained import FILE, load_trained, save_trained
 from thalweg.genome.tasks.training import begun, kept, material, trained_network
 from thalweg.runs.hooks import Checkpoint
 
@@ -156,7 +156,7 @@ def test_a_network_comes_back_from_its_file_bit_for_bit(learnt_network, tmp_path
     back = load_trained(tmp_path)
     assert same(back.net, learnt_network.net)
     assert (back.shape, back.card) == (SMALL, json.loads(json.dumps(learnt_network.card)))
-    assert json.loads((tmp_path / CARD).read_text())["card"] == back.card
+    assert json.loads((tmp_path / FILE).with_suffix(".json").read_text())["card"] == back.card
     save_trained(tmp_path / "gru.safetensors", learnt_network._replace(shape=dataclasses.replace(SMALL, cell="gru")))
     with pytest.raises(InputError):
         load_trained(tmp_path / "gru.safetensors")
@@ -180,6 +180,15 @@ def test_an_evaluation_counts_what_is_there(given, learnt_network):
         assert low <= found[name] <= high
         assert found[f"{name}_masked"] >= found[name] - 1e-9  # sites of other transcripts were only false alarms
     json.dumps(found, allow_nan=False)
+
+
+def test_without_a_site_nothing_is_evaluated_and_one_gene_has_no_interval(given, learnt_network):
+    split = next(gene for gene in given.held_out if gene.labels.any())
+    found = evaluate(learnt_network.net, [split])
+    assert found["donor_topk_interval"] is None
+    assert found["donors"] == np.count_nonzero(split.labels == DONOR)
+    with pytest.raises(InputError, match="has an intron"):
+        evaluate(learnt_network.net, [split._replace(labels=np.zeros_like(split.labels))])
 
 
 def test_figures_of_merit_are_those_of_the_definitions():

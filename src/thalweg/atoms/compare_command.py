@@ -77,7 +77,7 @@ def compare(console: Console, data: str, config: Path | None, **options: Any) ->
         effort = Effort(sizes_for(of, options["sizes"]), options["seeds"], options["steps"], options["minutes"],
                         tuned=options["tuned"])  # fmt: skip
         example = _example(console, run) if options["example"] else None
-        jobs = compared(of, effort, seed=console.seed, world=_world(run))
+        jobs = compared(of, effort, seed=console.seed, world=run.world())
         found = numbers(of, effort, jobs)
         result = {
             "data": data, "frames": len(given.frames), "held_out": len(given.valid), "test_frames": len(of.test),
@@ -100,21 +100,3 @@ def _example(console: Console, run: Running) -> Any:
         hooks=run.hooks("one atom in a field", keep=None),
     )
     return field, counterexamples()
-
-
-def _world(run: Running) -> Any:
-    from thalweg.atoms.tasks.compare import World
-    from thalweg.runs import Points
-
-    folder = run.directory.path
-    return World(
-        done=Points(folder / "parts"),
-        parts=lambda words: run.hooks(words, keep=None),
-        walk=lambda words, name, steps: run.hooks(words, steps, read=_shown, keep=name),
-        forget=lambda name: (folder / f"{name}.safetensors").unlink(missing_ok=True),
-    )
-
-
-def _shown(walk: Any) -> dict[str, Any]:
-    walk = getattr(walk, "state", walk)  # beneath the records
-    return {name: float(value) for name, value in walk.metrics.items()}

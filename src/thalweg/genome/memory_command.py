@@ -60,7 +60,7 @@ def memory(console: Console, run: str, **options: Any) -> None:
     fasta, annotation = options["fasta"], options["annotation"]
     inputs = [*located(run), file_of(fasta, "sequence"), file_of(annotation, "annotation")]
     with console.run({"run": run, **options}, inputs, dtype="float32") as going:
-        trained, world = load_trained(run), _world(going)
+        trained, world = load_trained(run), going.world()
         given, wanted = _genes(console, options)
         _warn(console, trained.card, options["region"])
         some = {"seed": console.seed, "sites": options["sites"], "world": world}
@@ -123,20 +123,3 @@ def _effort(console: Console, going: Running, given: Any, shape: Any, options: d
         told = told._replace(recipe=planned(folder, given, shape, told.recipe, seconds, note=console.note))
     console.note(f"{len(told.arms)} kinds of training from {told.seeds} seeds, {told.recipe.steps:,} steps each.")
     return told
-
-
-def _world(run: Running) -> Any:
-    from thalweg.genome.tasks.world import World
-    from thalweg.runs import Points
-
-    folder = run.directory.path
-    return World(
-        done=Points(folder / "parts"),
-        parts=lambda words: run.hooks(words, keep=None),
-        walk=lambda words, name, steps: run.hooks(words, steps, read=_shown, keep=name),
-        forget=lambda name: (folder / f"{name}.safetensors").unlink(missing_ok=True),
-    )
-
-
-def _shown(walk: Any) -> dict[str, Any]:
-    return {"loss": walk.metrics["loss"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, Running, common
+from thalweg.console import Console, common
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -89,24 +89,7 @@ def plasticity(console: Console, fasta: str, annotation: str, methylation: str, 
                          folder=run.directory.path, note=console.note)  # fmt: skip
         if options["strata"]:
             plan = plan._replace(strata=tuple(lab.introns().tolist()))
-        found = analysed(run_plan(lab, plan, _world(run)))
+        found = analysed(run_plan(lab, plan, run.world()))
         result = {**both.told, "pretrain_steps": lab.pretraining.steps, "tune_steps": lab.tuning.steps,
                   "strata": options["strata"], **found}  # fmt: skip
         run.finish(result, plasticity_page(result))
-
-
-def _world(run: Running) -> Any:
-    from thalweg.genome.tasks.plasticity.lab import World
-    from thalweg.runs import Points
-
-    folder = run.directory.path
-    return World(
-        done=Points(folder / "parts"),
-        parts=lambda words: run.hooks(words, keep=None),
-        walk=lambda words, name: run.hooks(words, read=_shown, keep=name),
-        forget=lambda name: (folder / f"{name}.safetensors").unlink(missing_ok=True),
-    )
-
-
-def _shown(walk: Any) -> dict[str, Any]:
-    return {name: float(value) for name, value in walk.metrics.items()}

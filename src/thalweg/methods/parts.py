@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,20 @@ from thalweg.core.hooks import Closer, Hook, Report, Store
 from thalweg.core.solution import Outcome, Solution
 
 Arrays = Mapping[str, np.ndarray]
+
+
+class World(NamedTuple):
+    """What keeps the parts of a long task and shows how far it is.
+
+    **Fields:** `done`, where finished parts are kept; `parts`, from words for a progress bar to hooks that are called
+    after each part; `walk`, from words, the name of a part and its steps (`None`: the walk knows) to the hooks of one
+    walk inside a part, a checkpoint among them; `forget`, which drops the checkpoint of a finished part.
+    """
+
+    done: Store | None = None
+    parts: Callable[[str], tuple[Hook, ...]] = lambda words: ()
+    walk: Callable[[str, str, int | None], tuple[Hook, ...]] = lambda words, name, steps: ()
+    forget: Callable[[str], object] = lambda name: None
 
 
 def in_parts(

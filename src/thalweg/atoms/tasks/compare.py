@@ -18,9 +18,9 @@ from thalweg.atoms.tasks.train import Recipe, learnt, one_order, started
 from thalweg.atoms.tasks.trained import Trained
 from thalweg.atoms.tasks.training import Material
 from thalweg.core.errors import InputError, WalkError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Store
 from thalweg.core.solution import Outcome
-from thalweg.methods.parts import Arrays, in_parts, part_name
+from thalweg.methods.parts import Arrays, World, in_parts, part_name
 
 Note = Callable[[str], object]
 _SIZES = (50, 100, 200, 500, 1000)
@@ -55,20 +55,6 @@ class Posed(NamedTuple):
     models: tuple[Contender, ...]
     given: Material
     test: list[Frame]
-
-
-class World(NamedTuple):
-    """How a comparison is let into the world.
-
-    **Fields:** `done`, where finished parts are kept; `parts`, from words for a progress bar to hooks that are called
-    after each part; `walk`, from words, the name of a checkpoint and the number of steps to the hooks of one training;
-    `forget`, which drops the checkpoint of a training that is finished.
-    """
-
-    done: Store | None = None
-    parts: Callable[[str], tuple[Hook, ...]] = lambda words: ()
-    walk: Callable[[str, str, int], tuple[Hook, ...]] = lambda words, name, steps: ()
-    forget: Callable[[str], object] = lambda name: None
 
 
 class Job(NamedTuple):

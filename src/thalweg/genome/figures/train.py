@@ -97,8 +97,9 @@ def _table(result: Mapping[str, Any], caption: str = "The genes, each on its str
                 continue
             cells = [f"{name}s{words}"]
             for what in ("topk", "ap"):
-                low, high = result[f"{name}_{what}{suffix}_interval"]
-                cells.append(f"{result[f'{name}_{what}{suffix}']:.4f} ({low:.4f} to {high:.4f})")
+                interval = result[f"{name}_{what}{suffix}_interval"]
+                among = "one gene: no interval" if interval is None else "{:.4f} to {:.4f}".format(*interval)
+                cells.append(f"{result[f'{name}_{what}{suffix}']:.4f} ({among})")
             rows.append(cells)
     return Table(("sites", "top-k (95 %)", "average precision (95 %)"), rows, caption)
 

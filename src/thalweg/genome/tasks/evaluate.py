@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from thalweg.core.errors import InputError
 from thalweg.genome.data.labels import ACCEPTOR, DONOR, LabelledGene
 from thalweg.genome.model.network import SpliceNetwork
 from thalweg.genome.model.streaming import probabilities
@@ -35,13 +36,9 @@ class Predicted(NamedTuple):
 def predict(net: SpliceNetwork, genes: Sequence[LabelledGene]) -> Predicted:
     """The chances of sites at every base of genes, each read in one piece."""
     material = packed(genes, net.margin)
-    chances = np.zeros((material.codes.size, 3), np.float32)
     _warm(net)
     began = time.process_time()
-    for part in _parts(material):
-        chances[part] = probabilities(
-            net, material.codes[part], material.first[part], material.last[part], held=part.stop - part.start
-        )
+    chances = _chances(net, material)
     return Predicted(material, chances, time.process_time() - began)
 
 
@@ -52,7 +49,11 @@ def evaluate(net: SpliceNetwork, genes: Sequence[LabelledGene], *, seed: int = 0
     `donor_topk_interval`, and once more with sites of other transcripts left out, as `donor_topk_masked`; `donors`,
     `acceptors`, `genes` and `bases`, how many there are; `kbp_per_cpu_second` of the network; `calibration_error` and
     the bins of a reliability diagram for each kind of site among bases with a chance of at least 1 %.
+
+    **Raises:** `InputError` for genes without a site: nothing could be found in them.
     """
+    if not any((gene.labels == kind).any() for gene in genes for kind in SITES.values()):
+        raise InputError(f"evaluate: none of the {len(genes)} genes has an intron: name a larger region.")
     return figures(predict(net, genes), seed=seed)
 
 
@@ -85,16 +86,20 @@ def figures(found: Predicted, *, seed: int = 0) -> dict[str, Any]:
 
 def glance(net: SpliceNetwork, material: Packed) -> dict[str, float]:
     """Top-k and average precision of packed genes, without intervals: `donor_topk` and so on."""
+    found, result = Predicted(material, _chances(net, material), 0.0), {}
+    for name, kind in SITES.items():
+        one = _ranked(found, kind, material.targets != IGNORED)
+        result |= {f"{name}_topk": top_k(one), f"{name}_ap": average_precision(one)}
+    return result
+
+
+def _chances(net: SpliceNetwork, material: Packed) -> Float[np.ndarray, "bases 3"]:
     chances = np.zeros((material.codes.size, 3), np.float32)
     for part in _parts(material):
         chances[part] = probabilities(
             net, material.codes[part], material.first[part], material.last[part], held=part.stop - part.start
         )
-    found, result = Predicted(material, chances, 0.0), {}
-    for name, kind in SITES.items():
-        one = _ranked(found, kind, material.targets != IGNORED)
-        result |= {f"{name}_topk": top_k(one), f"{name}_ap": average_precision(one)}
-    return result
+    return chances
 
 
 def _ranked(found: Predicted, kind: int, seen: Bool[np.ndarray, " bases"]):

@@ -26,9 +26,8 @@ from thalweg.genome.tasks.metrics import Ranked, ranked, top_k
 from thalweg.genome.tasks.prepare import Packed, crops, packed
 from thalweg.genome.tasks.site_windows import drawn_again, genes_signature, interval
 from thalweg.genome.tasks.train import Recipe, learnt, optimiser, started
-from thalweg.genome.tasks.world import World
 from thalweg.methods.devices import dividing
-from thalweg.methods.parts import Arrays, in_parts, part_name
+from thalweg.methods.parts import Arrays, World, in_parts, part_name
 from thalweg.methods.recurrence import AbstractCell
 from thalweg.methods.recurrence_cut import Cut, Forgetful
 from thalweg.verbs.train import train

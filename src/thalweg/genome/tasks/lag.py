@@ -16,8 +16,7 @@ from thalweg.genome.data.labels import LabelledGene
 from thalweg.genome.model.network import SpliceNetwork
 from thalweg.genome.tasks.evaluate import SITES
 from thalweg.genome.tasks.site_windows import REACH, Places, around, batches, drawn_again, interval, signature, sites_of
-from thalweg.genome.tasks.world import World
-from thalweg.methods.parts import in_parts, part_name
+from thalweg.methods.parts import World, in_parts, part_name
 
 BEYOND = (10, 50, 200, 1000)  # bases
 FLOOR = float(np.finfo(np.float32).tiny)  # what is smaller becomes zero in float32

@@ -69,21 +69,23 @@ def average_precision(one: Ranked, times: Int[np.ndarray, " genes"] | None = Non
     return float(np.sum(precision * true) / total)
 
 
-def with_intervals(one: Ranked, seed: int = 0) -> dict[str, float | list[float]]:
-    """`topk` and `ap` with intervals of 95 % over genes drawn again with replacement.
+def with_intervals(one: Ranked, seed: int = 0) -> dict[str, float | list[float] | None]:
+    """`topk` and `ap` with intervals of 95 % over genes drawn again with replacement; `None` for a single gene's.
 
     What sites far down the list add to the average precision, a few in a thousand of it, is not drawn again.
     """
     generator, genes = np.random.default_rng(seed), one.sites.size
     head = one.top(_DEEP * int(one.sites.sum()))
     drawn = [np.bincount(generator.integers(genes, size=genes), minlength=genes) for _ in range(_RESAMPLES)]
-    result: dict[str, float | list[float]] = {}
+    result: dict[str, float | list[float] | None] = {}
     for name, measure in (("topk", top_k), ("ap", average_precision)):
         value = measure(one)
         values = np.array([measure(head, times) for times in drawn]) + value - measure(head)
         some = values[np.isfinite(values)]
-        low, high = np.quantile(some, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if some.size else (np.nan, np.nan)
-        result |= {name: value, f"{name}_interval": [float(low), float(high)]}
+        interval = None
+        if np.count_nonzero(one.sites) > 1:
+            interval = np.quantile(some, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+        result |= {name: value, f"{name}_interval": interval}
     return result
 
 

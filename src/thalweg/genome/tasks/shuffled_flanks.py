@@ -20,8 +20,7 @@ from thalweg.genome.model.window import IGNORED
 from thalweg.genome.tasks.evaluate import SITES, Predicted, predict
 from thalweg.genome.tasks.metrics import ranked, top_k
 from thalweg.genome.tasks.site_windows import REACH, Around, Places, around, batches, drawn_again, interval, signature
-from thalweg.genome.tasks.world import World
-from thalweg.methods.parts import in_parts, part_name
+from thalweg.methods.parts import World, in_parts, part_name
 
 DISTANCES = (10, 25, 50, 100, 200, 400, 1000)  # bases that are left as they are on either side
 WHOLE = "whole"

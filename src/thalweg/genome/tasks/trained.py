@@ -21,7 +21,6 @@ from thalweg.genome.model.network import SpliceNetwork
 from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
 
 FILE = "splice_network.safetensors"  # what a run directory calls its network
-CARD = "splice_network.json"
 SHIPPED: dict[str, str] = {}  # name -> file among the samples
 
 

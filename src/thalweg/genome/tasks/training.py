@@ -72,10 +72,10 @@ def material(
     """
     told = note or (lambda sentence: None)
     sequences = read_fasta(fasta, note=told)
-    found = placed(sequences, genes(read_annotation(annotation, note=told), isoforms, note=told), note=told)
+    every = placed(sequences, genes(read_annotation(annotation, note=told), isoforms, note=told), note=told)
     regions = [resolved(region(one), sequences, note=told) for one in holdout]
     watched = [resolved(region(one), sequences, note=told) for one in validation]
-    parts = split(found, regions, watched or [_last(split(found, regions).training)])
+    parts = split(every, regions, watched or [_last(split(every, regions).training)])
     if not paralogs:
         parts = without_paralogs(sequences, parts, note=told)
     for words, part in (("to learn from", parts.training), ("for validation", parts.validation)):
@@ -83,7 +83,7 @@ def material(
             raise InputError(f"{annotation}: no gene is left {words}: hold out less.")
     if holdout and not parts.held_out:
         raise InputError(f"{annotation}: no gene lies in {', '.join(holdout)}: hold out a larger region.")
-    words = {
+    about = {
         "fasta": str(fasta),
         "annotation": str(annotation),
         "holdout": list(holdout),
@@ -93,12 +93,16 @@ def material(
         "border_genes": len(parts.border),
         "paralogs_dropped": len(parts.paralogs),
     }
-    return Material(
+    found = Material(
         labelled(sequences, parts.training, flank=flank, note=told),
         labelled(sequences, parts.validation, flank=flank),
         labelled(sequences, parts.held_out, flank=flank),
-        words,
+        about,
     )
+    for words, part in (("to learn from", found.training), ("for validation", found.validation)):
+        if not any(gene.labels.any() for gene in part):
+            raise InputError(f"{annotation}: none of the {len(part)} genes {words} has an intron: hold out less.")
+    return found
 
 
 def _last(training: list[Gene]) -> Region:

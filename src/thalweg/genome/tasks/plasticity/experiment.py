@@ -14,10 +14,10 @@ from jaxtyping import Float, PyTree
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
 from thalweg.genome.tasks.plasticity.arms import MAPS, map_of, optimiser_of, permuted_levels, pooled, ranked
-from thalweg.genome.tasks.plasticity.lab import MEASURES, AbstractLab, MapSeen, Outcomes, Plan, World
+from thalweg.genome.tasks.plasticity.lab import MEASURES, AbstractLab, MapSeen, Outcomes, Plan
 from thalweg.genome.tasks.plasticity.measure import of_mean_one
 from thalweg.methods.gradient_energy import Energies, shares
-from thalweg.methods.parts import Arrays, in_parts, part_name
+from thalweg.methods.parts import Arrays, World, in_parts, part_name
 
 _BINS = 200
 
@@ -85,7 +85,7 @@ class _Run(NamedTuple):
 
         def one(name: str) -> Arrays:
             words = f"{task}: {', '.join(str(part) for part in names[name])}"
-            return compute(*names[name], self.world.walk(words, name))
+            return compute(*names[name], self.world.walk(words, name, None))
 
         found = in_parts(list(names), one, done=self.world.done, hooks=self.world.parts(task), task="plasticity")
         for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import optax
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, PyTree
 from numpy import ndarray
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Hook
 from thalweg.genome.tasks.plasticity.arms import ARMS, MAPS, PLAIN
 from thalweg.methods.gradient_energy import Energies
 
@@ -114,20 +114,6 @@ class Plan(NamedTuple):
             )
         if self.strata is not None and len(self.strata) != len(levels):
             raise InputError(f"plasticity: {len(self.strata)} strata do not fit {len(levels)} genes: give each one.")
-
-
-class World(NamedTuple):
-    """How the experiment is let into the world.
-
-    **Fields:** `done`, where finished parts are kept; `parts`, from words for a progress bar to hooks that are called
-    after each part; `walk`, from words and the name of a part to the hooks of its training (a checkpoint among them);
-    `forget`, which drops the checkpoint of a finished training.
-    """
-
-    done: Store | None = None
-    parts: Callable[[str], tuple[Hook, ...]] = lambda words: ()
-    walk: Callable[[str, str], tuple[Hook, ...]] = lambda words, name: ()
-    forget: Callable[[str], object] = lambda name: None
 
 
 class MapSeen(NamedTuple):
