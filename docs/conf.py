@@ -58,6 +58,7 @@ PUBLIC = {
     "genome": "the room of splice sites",
     "learning": "the room of symmetry breaking and phase transitions in training",
     "robust": "the room of adversarial examples",
+    "portfolio": "the room of financed emissions",
     "interop": "other people's models as landscapes",
     "runs": "run directories and checkpoints",
     "report": "figures, tables, pages",

@@ -26,12 +26,15 @@ case "$group" in
   openspliceai)
     wanted="torch==2.13.0 h5py pandas scikit-learn tqdm psutil pyfaidx pysam matplotlib gffutils biopython mappy"
     alone="openspliceai==0.0.7" ;;
+  skforecast) wanted="skforecast==0.26.0" ;;
+  neuralforecast) wanted="torch==2.13.0 neuralforecast==3.3.0" ;;
+  sbti) wanted="sbti-finance-tool==1.3.1" ;;
   # It declares Python 3.12, formatters and test tools, of which its models need nothing.
   schnetpack)
     wanted="torch==2.13.0 ase matscipy vesin pytorch-lightning==2.6.6 torchmetrics torch-ema hydra-core fasteners dirsync"
     wanted="$wanted h5py tensorboard tensorboardX progressbar rich tqdm pyyaml petname"
     alone="--ignore-requires-python schnetpack==2.2.0" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack|openspliceai" >&2; exit 2 ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack|openspliceai|sbti|skforecast|neuralforecast" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"

@@ -28,6 +28,7 @@ _COMMANDS = {
     ),
     "robust": ("thalweg.robust.command:robust", "Attack classifiers, and measure the work that it takes."),
     "genome": ("thalweg.genome.command:genome", "Splice sites by a recurrent network, scans, scored variants."),
+    "portfolio": ("thalweg.portfolio.command:portfolio", "Forecast financed emissions, with intervals and stress."),
 }
 
 main = Program(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thalweg.report.chapter import Chapter, Effort
 
 # The order of the telling: what shows the idea at a glance comes first, what trains for long last.
-_ROOMS = ("learning", "robust", "spins", "atoms", "genome")
+_ROOMS = ("learning", "robust", "spins", "atoms", "portfolio", "genome")
 _TITLE = "thalweg: the tour"
 
 

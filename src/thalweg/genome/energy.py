@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from thalweg.core.energy import AbstractEnergy
 from thalweg.genome.model.network import Ends, SpliceNetwork
+from thalweg.genome.model.thinned import thinned
 from thalweg.genome.model.window import IGNORED, Window
 
 
@@ -44,12 +45,17 @@ class ThroughTime(eqx.Module):
     """The gradient rule of a training: back-propagation through all bases of its windows.
 
     **Fields:** `carried`, whether the forward states go on from window to window, without a gradient: truncated
-    back-propagation through time.
+    back-propagation through time; `thin`, the share of units that every step leaves out.
     """
 
     carried: bool = eqx.field(static=True, default=False)
+    thin: float = eqx.field(static=True, default=0.0)
 
     def __call__(self, model: SpliceNetwork, batch: Window, carry: PyTree, step, key, /) -> tuple[Any, PyTree, dict]:
         ahead = jax.lax.stop_gradient(carry) if self.carried else None
-        (loss, after), slopes = eqx.filter_value_and_grad(surprise, has_aux=True)(model, batch, ahead)
+
+        def thinner(net: SpliceNetwork) -> Any:
+            return surprise(thinned(net, self.thin, key) if self.thin else net, batch, ahead)
+
+        (loss, after), slopes = eqx.filter_value_and_grad(thinner, has_aux=True)(model)
         return slopes, jax.lax.stop_gradient(after) if self.carried else carry, {"loss": loss}

@@ -29,7 +29,8 @@ class Recipe:
 
     **Fields:** `steps`; `batch` of crops of `length` bases; `rate`, the highest learning rate; `warmup`, the share of
     the steps in which it is reached; `clip`, the largest norm of a gradient; `decay` of the weights of matrices;
-    `average`, the decay of the moving average of the network that is kept; `bptt`, bases through which errors are
+    `thin`, the share of units that every step leaves out; `average`, the decay of the moving average of the network
+    that is kept; `bptt`, bases through which errors are
     propagated while the state before them is carried on, or 0 for all of a crop. Truncated, as many streams are read
     side by side as make a step of the same number of bases.
     """
@@ -41,6 +42,7 @@ class Recipe:
     warmup: float = 0.03
     clip: float = 5.0
     decay: float = 0.02
+    thin: float = 0.15
     average: float = 0.998
     bptt: int = 0
 
@@ -55,6 +57,8 @@ class Recipe:
                 f"train: rate {self.rate}, warmup {self.warmup}, clip {self.clip}, decay {self.decay}: rate and warmup "
                 "lie between 0 and 1, clip is positive and decay not negative."
             )
+        if not 0 <= self.thin < 1:
+            raise InputError(f"train: thin is {self.thin}, but a share of units lies between 0 and 1.")
         if not 0 < self.average < 1:
             raise InputError(f"train: average is {self.average}, but a decay lies between 0 and 1.")
 
@@ -111,8 +115,9 @@ def learnt(
     else:
         data = crops(material, net.margin, recipe.length, recipe.batch)
         size = data.order.size
+    rule = ThroughTime(bool(recipe.bptt), recipe.thin)
     return train(
-        net, ThroughTime(bool(recipe.bptt)), data, optimiser(recipe) if transform is None else transform, carry=carry,
+        net, rule, data, optimiser(recipe) if transform is None else transform, carry=carry,
         key=jax.random.key(seed + 1), steps=recipe.steps, ema=recipe.average,
         devices=dividing(jax.local_devices(), size), trace=trace, on_chunk=hooks, throw=throw,
     )  # fmt: skip

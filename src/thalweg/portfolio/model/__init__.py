@@ -1,0 +1,1 @@
+"""What forecasts a company's emissions: the recursive network and the differentiable damped trend."""
