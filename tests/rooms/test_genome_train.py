@@ -182,6 +182,13 @@ def test_an_evaluation_counts_what_is_there(given, learnt_network):
     json.dumps(found, allow_nan=False)
 
 
+def test_the_network_that_comes_with_the_package_finds_most_sites():
+    given = material("cress", "cress", holdout=["cress_chr1_start:2700000-3001362"])
+    trained = load_trained("arabidopsis")  # it has learnt these very genes: a check of the file, not of its worth
+    found = evaluate(trained.net, given.held_out)
+    assert min(found["donor_topk"], found["acceptor_topk"]) > 0.85
+
+
 def test_without_a_site_nothing_is_evaluated_and_one_gene_has_no_interval(given, learnt_network):
     split = next(gene for gene in given.held_out if gene.labels.any())
     found = evaluate(learnt_network.net, [split])

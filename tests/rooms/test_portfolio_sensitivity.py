@@ -16,9 +16,10 @@ from thalweg.portfolio.data.synthetic import synthetic
 from thalweg.portfolio.model.footprint import Footprint, footprint
 from thalweg.portfolio.model.forecaster import AbstractForecaster
 from thalweg.portfolio.model.recursion import Ensemble, Prior
+from thalweg.portfolio.tasks.baselines import ets
 from thalweg.portfolio.tasks.explain import explain
-from thalweg.portfolio.tasks.fit import Recipe, started
-from thalweg.portfolio.tasks.recovery import recovery
+from thalweg.portfolio.tasks.fit import Recipe, fitted, started
+from thalweg.portfolio.tasks.recovery import law_recipe, recovery
 from thalweg.portfolio.tasks.sensitivity import (
     disagreement,
     driver_differences,
@@ -196,6 +197,16 @@ def test_recovery_measures_what_a_forecaster_is_off_by(x64):
     # The companies' trends, which this forecaster does not know, move the level by some per cent.
     assert errors[1.0].jacobian_error < 0.05
     assert errors[1.0].wape["truth"] < errors[1.2].wape["network"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_network_finds_a_known_response_and_beats_exponential_smoothing(x64, seed):
+    world, recipe = synthetic(40, 200, seed=seed, noise=0.01), law_recipe()
+    found = recovery(world, lambda panel, drivers: fitted(panel, recipe, drivers=drivers).forecaster, {"ets": ets})
+    # Measured 0.085 and 0.147: below 0.1 is what is aimed at, and not what every world gives.
+    assert found.jacobian_error < 0.2
+    assert found.wape["network"] < 0.5 * found.wape["ets"]
 
 
 def test_one_compilation_serves_all_paths(x64):

@@ -18,7 +18,8 @@ def genome() -> None:
     """Learn where introns are cut, by back-propagation through time, and find it in other sequences.
 
     Sequences come as FASTA, annotations as GFF3 or GTF, plain or packed by gzip; `cress` and `fly` name the samples,
-    stretches of Arabidopsis and Drosophila with their genes. RUN is the directory of a training.
+    stretches of Arabidopsis and Drosophila with their genes. RUN is the directory of a training, or
+    `arabidopsis`, a network that comes with the package.
     """
 
 

@@ -21,7 +21,7 @@ from thalweg.genome.model.network import SpliceNetwork
 from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
 
 FILE = "splice_network.safetensors"  # what a run directory calls its network
-SHIPPED: dict[str, str] = {}  # name -> file among the samples
+SHIPPED = {"arabidopsis": "arabidopsis_splice_network.safetensors"}  # name -> file among the samples
 
 
 class Trained(NamedTuple):

@@ -37,7 +37,7 @@ class Network(AbstractRecursion):
     def forecast(self, state: Past, now: Float[Array, " drivers"]) -> Float[Array, ""]:
         read = inputs(state)
         hidden, straight = self.first @ read + self.bias, self.straight @ read + self.drift
-        if self.driven is not None:
+        if self.driven is not None and self.straight_driven is not None:
             hidden, straight = hidden + self.driven @ now, straight + self.straight_driven @ now
         return state.expected() + state.volatility * (self.last @ jnp.tanh(hidden) + straight)
 

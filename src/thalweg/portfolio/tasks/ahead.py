@@ -29,6 +29,7 @@ class Ahead(NamedTuple):
     - `lower` and `upper` for each of `LEVELS`.
     - `calibrated`, for how many years ahead earlier forecasts say how far they were off; beyond that intervals widen
       with the square root of time.
+    - `reads`, whether drivers passed the gate and were read, `None` where there were none.
     - `scores` of the model; `earlier`, its forecasts at earlier origins and now; `volatility`.
     """
 
@@ -39,6 +40,7 @@ class Ahead(NamedTuple):
     lower: Float[np.ndarray, "levels companies horizon"]
     upper: Float[np.ndarray, "levels companies horizon"]
     calibrated: int
+    reads: bool | None
     scores: Scores
     earlier: Rolled
     volatility: Float[np.ndarray, " companies"]
@@ -78,22 +80,23 @@ def ahead(
     found = rolled(moved, (*range(first, base), base), steps, [model], recipe=recipe, seed=seed, done=done, hooks=hooks)
     scores, wide = found.scores(model), volatility(moved)
     widths = reach(scores, base, LEVELS)
-    for step in range(2, steps + 1):
-        if len(cross_sections(scores, base, step)) < _FEWEST:
-            widths[:, step - 1 :] = np.inf  # a single year says nothing about years
+    for year in range(2, steps + 1):
+        if len(cross_sections(scores, base, year)) < _FEWEST:
+            widths[:, year - 1 :] = np.inf  # a single year says nothing about years
             break
     widths, calibrated = extended(widths)
-    now = found.forecasts[model][-1]
+    now, reads = found.forecasts[model][-1], None
     if drivers is not None:
         known = fitted(moved, recipe, seed=seed, drivers=drivers[: moved.years.size])
-        read = known.gate is None or known.gate.open
-        now = known.forecast(moved, steps, drivers if read else None)
+        reads = known.gate is None or known.gate.open
+        now = known.forecast(moved, steps, drivers if reads else None)
     lower, upper = band(now, wide, widths)
     at = behind[:, None] + np.arange(horizon)
     taken = [np.take_along_axis(values, np.broadcast_to(at, (*values.shape[:-1], horizon)), -1)
              for values in (now, lower, upper)]  # fmt: skip
-    return Ahead(moved, behind, base + 1 + np.arange(horizon), taken[0], taken[1], taken[2], min(calibrated, horizon),
-                 scores, found, wide)  # fmt: skip
+    years = base + 1 + np.arange(horizon)
+    return Ahead(moved, behind, years, taken[0], taken[1], taken[2], min(calibrated, horizon), reads, scores, found,
+                 wide)  # fmt: skip
 
 
 def aligned(panel: Panel, most: int) -> tuple[Panel, Int[np.ndarray, " companies"]]:

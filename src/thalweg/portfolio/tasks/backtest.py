@@ -12,6 +12,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook, Store
 from thalweg.portfolio.data.panel import Panel
 from thalweg.portfolio.tasks import metrics
+from thalweg.portfolio.tasks.differences import differences
 from thalweg.portfolio.tasks.fit import Recipe
 from thalweg.portfolio.tasks.intervals import LEVELS, QUANTILES, band, middle_levels, reach
 from thalweg.portfolio.tasks.models import DEFAULT
@@ -20,7 +21,6 @@ from thalweg.portfolio.tasks.portfolio_intervals import Made, totals
 
 FEWEST = 5  # companies, below which neither pooled intervals nor a bootstrap say anything
 PORTFOLIOS, HOLDINGS = 200, 20
-RESAMPLES = 2000
 _DRAWS = 300
 
 
@@ -89,7 +89,7 @@ def backtest(
     result = {
         "models": rows,
         "portfolio": [row for row, _ in ends.values()],
-        **_differences(errors, {name: total for name, (_, total) in ends.items()}, found, places, shares, seed),
+        **differences(errors, {name: total for name, (_, total) in ends.items()}, shares, seed),
         "companies": int(compared.any(axis=0).sum()),
         "cases": int(compared.sum()),
         "origins": list(origins),
@@ -188,66 +188,6 @@ def _portfolio_row(
     row = {"name": name, "mape": float(np.mean(errors)), "bias": float(100 * np.mean(biases))} if errors else {}
     row |= {f"coverage{100 * level:.0f}": _mean(np.stack(inside)[:, i]) for i, level in enumerate(LEVELS) if inside}
     return {key: _plain(value) for key, value in row.items()}, np.stack(relative, axis=1)
-
-
-def _differences(
-    errors: dict[str, np.ndarray], relative: dict[str, np.ndarray], found: Rolled, places: Sequence[int],
-    shares: np.ndarray, seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Differences to the naive forecast and to ETS, with intervals of 95 % by drawing companies again."""
-    others = [name for name in errors if name not in ("naive", "ets")]
-    best = next((name for name in (*PREFERRED, *others) if name in errors), next(iter(errors)))
-    told: dict[str, Any] = {"chosen": best}
-    for base in ("naive", "ets"):
-        if base not in errors:
-            continue
-        rows = []
-        for name in errors:
-            if name != base:
-                rows.append({"name": name, **_company_difference(errors[name] - errors[base], seed)})
-                if len(shares):
-                    rows[-1]["portfolio"] = _portfolio_difference(relative[name], relative[base], shares, seed)
-        told[f"differences_to_{base}"] = rows
-        if chosen := [row for row in rows if row["name"] == best]:
-            told[f"difference_to_{base}"] = {"name": best, "mean": chosen[0]["mean"], "interval": chosen[0]["interval"]}
-    return told
-
-
-PREFERRED = ("median_of_five", "own_median", "network", "trend")
-
-
-def _company_difference(differences: Float[np.ndarray, "origins companies"], seed: int) -> dict[str, Any]:
-    there = np.isfinite(differences)
-    sums, counts = np.where(there, differences, 0.0).sum(axis=0), there.sum(axis=0)
-    sums, counts = sums[counts > 0], counts[counts > 0]
-    times = np.random.default_rng((seed, 2)).multinomial(sums.size, np.full(sums.size, 1 / sums.size), RESAMPLES)
-    means = (times @ sums) / (times @ counts)
-    return {"mean": float(sums.sum() / counts.sum()), "interval": np.quantile(means, [0.025, 0.975]).tolist()}
-
-
-def _portfolio_difference(
-    ours: Float[np.ndarray, "two origins companies horizon"],
-    theirs: Float[np.ndarray, "two origins companies horizon"],
-    shares: Float[np.ndarray, "portfolios companies"],
-    seed: int,
-) -> dict[str, Any]:
-    """The difference of portfolio MAPEs; companies are drawn again, and the portfolios hold them that often."""
-    held = shares.any(axis=0)
-    weights, parts = shares[:, held], [part[:, :, held] for part in (ours, theirs)]
-
-    def difference(times: np.ndarray) -> float:
-        drawn = weights * times
-        drawn = drawn[drawn.sum(axis=1) > 0]
-        mapes = []
-        for forecast, actual in parts:
-            happened = np.einsum("pc,och->poh", drawn, actual, optimize=True)
-            mapes.append(metrics.mape(np.einsum("pc,och->poh", drawn, forecast, optimize=True), happened).mean())
-        return float(mapes[0] - mapes[1])
-
-    count = int(held.sum())
-    times = np.random.default_rng((seed, 3)).multinomial(count, np.full(count, 1 / count), RESAMPLES // 4)
-    means = [difference(row) for row in times]
-    return {"mean": difference(np.ones(count)), "interval": np.quantile(means, [0.025, 0.975]).tolist()}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -33,9 +33,7 @@ def fitted_corrected(
     return Corrected(trends, trained(kept, Recipe() if recipe is None else recipe, seed, none, hooks, trends)[0])
 
 
-def corrected(
-    panel: Panel, horizon: int, recipe: Recipe | None = None, *, seed: int = 0
-) -> Float[np.ndarray, "companies horizon"]:
-    """Emissions of the years after a panel by corrected trends, in t CO2e; NaN for fewer than 3 recent years."""
+def corrected(found: Corrected, panel: Panel, horizon: int) -> Float[np.ndarray, "companies horizon"]:
+    """Emissions of the years after the panel of a fit, in t CO2e; NaN for fewer than 3 recent years."""
     axes: Any = Corrected(0, None)  # pyright: ignore[reportArgumentType]
-    return forecasts(fitted_corrected(panel, recipe, seed=seed), panel, horizon, own=axes)
+    return forecasts(found, panel, horizon, own=axes)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook
@@ -157,8 +157,13 @@ def trained(
 
 def started(recipe: Recipe, drivers: int, *, seed: int) -> Network:
     """Networks of all seeds that have learnt nothing: every one forecasts the random walk."""
-    keys = jax.random.split(jax.random.key(seed), recipe.seeds)
-    return jax.vmap(lambda key: network(recipe.hidden, drivers, key, jnp.float64))(keys)
+    return _started(jax.random.key(seed), recipe.seeds, recipe.hidden, drivers)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _started(key: Key[Array, ""], seeds: int, hidden: int, drivers: int) -> Network:
+    keys = jax.random.split(key, seeds)
+    return jax.vmap(lambda each: network(hidden, drivers, each, jnp.float64))(keys)
 
 
 def learnt(

@@ -71,6 +71,7 @@ class Forecast(NamedTuple):
             "base_year": self.base,
             "companies": len(self.places),
             "calibrated_years": self.ahead.calibrated,
+            "drivers_read": self.ahead.reads,
             "left_out": self.left_out,
         }
 
@@ -119,13 +120,16 @@ def forecast(
     left_out = _left_out(held, panel, there, base, found)
     if left_out:
         note(f"{len(left_out)} companies of the portfolio cannot be forecast; the report lists each with its reason.")
+    if found.reads is False:
+        note("The drivers did not improve held-out forecasts, so the network does not read them: the scenario changes "
+             "nothing.")  # fmt: skip
     if found.calibrated < horizon:
         note(f"Past errors reach {found.calibrated} years ahead; beyond them intervals widen with the square root of "
              "time, which nothing here has tested.")  # fmt: skip
     middle, lower, upper = _sums(found, np.where(there, factors, 0.0), model, seed)
     revenue = _over(held, held.revenue, panel)
-    waci = [weighted_average_carbon_intensity(values[places], found.median[places, step], revenue[places])
-            for step in range(horizon)]  # fmt: skip
+    waci = [weighted_average_carbon_intensity(values[places], found.median[places, year], revenue[places])
+            for year in range(horizon)]  # fmt: skip
     history, covered = _history(panel, places, factors, base), float(values[places].sum() / held.total)
     return Forecast(found, places, factors[places], values[places], base, history, middle, lower, upper, left_out,
                     covered, waci, account, model)  # fmt: skip

@@ -27,10 +27,10 @@ def forecast_sheets(found: Forecast) -> dict[str, Sheet]:
     rows = []
     for place, factor, value in zip(found.places, found.factor, found.value, strict=True):
         company = found.ahead.panel.companies[place]
-        for step, year in enumerate(result["years"]):
-            ends = [float(side[level, place, step]) for level in range(len(LEVELS))
+        for ahead, year in enumerate(result["years"]):
+            ends = [float(side[level, place, ahead]) for level in range(len(LEVELS))
                     for side in (found.ahead.lower, found.ahead.upper)]  # fmt: skip
-            median, last = float(found.ahead.median[place, step]), found.base - int(found.ahead.behind[place])
+            median, last = float(found.ahead.median[place, ahead]), found.base - int(found.ahead.behind[place])
             rows.append((company, names.get(company, company), float(value), float(factor), last, year, median, *ends,
                          float(factor) * median))  # fmt: skip
     summary = [(key, value) for key, value in result.items() if isinstance(value, str | int | float)]
@@ -58,9 +58,9 @@ def backtest_sheets(found: Backtest) -> dict[str, Sheet]:
         for place, one in enumerate(found.rolled.made(name)):
             if one.origin in found.origins:
                 for company, row in enumerate(values[place]):
-                    for step, value in enumerate(row):
-                        rows.append((name, one.origin, found.rolled.panel.companies[company], one.origin + 1 + step,
-                                     _known(value), _known(one.actual[company, step])))  # fmt: skip
+                    for ahead, value in enumerate(row):
+                        rows.append((name, one.origin, found.rolled.panel.companies[company], one.origin + 1 + ahead,
+                                     _known(value), _known(one.actual[company, ahead])))  # fmt: skip
     return {
         "Models": _table(result["models"]),
         "Portfolios": _table(result["portfolio"]),

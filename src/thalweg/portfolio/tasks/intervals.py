@@ -19,7 +19,7 @@ from thalweg.portfolio.tasks.baselines import pasts
 # Chosen on the Carbon Majors with origins before 2007 (naive, damped drift, Theta).
 HALF_LIFE = 5.0  # years after which a growth counts half in the volatility
 PRIOR_YEARS = 10.0  # of the panel's usual volatility that are added to a company's own
-LARGEST = 6.0  # times the usual growth, beyond which one counts no more
+LARGEST = 10.0  # times the usual growth, beyond which one counts no more
 WINDOW = 10  # the latest origins that count
 CHECKED = 5  # the latest origins whose intervals are looked at afterwards
 LEVELS = (0.80, 0.95)

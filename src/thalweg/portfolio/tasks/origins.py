@@ -91,9 +91,12 @@ def check_origins(panel: Panel, origins: Sequence[int], horizon: int) -> None:
 
 
 def earlier(panel: Panel, origins: Sequence[int], count: int = EARLIER) -> tuple[int, ...]:
-    """The origins, and as many before the first one as there are, up to `count`."""
+    """All years from the first origin to the last, and as many before as there are, up to `count`.
+
+    Years between the origins are not scored, but intervals need their errors as well.
+    """
     first = max(int(panel.years[0]) + FEWEST_YEARS - 1, min(origins) - count)
-    return tuple(sorted({*range(first, min(origins)), *origins}))
+    return tuple(range(first, max(origins) + 1))
 
 
 def rolled(

@@ -91,7 +91,7 @@ def samples(
     past = _pasts(history, known, known_prior.usual, known_prior.years)
     if trends is not None:
         settings = np.pad(np.asarray(trends.settings)[found.company], (pad[0], (0, 0)))
-        past = _with_trends(past, DampedTrend(settings, trends.logarithmic), history, known)
+        past = _with_trends(past, DampedTrend(jnp.asarray(settings), trends.logarithmic), history, known)
     past = jax.tree.map(np.asarray, past)
     sensible = trends is None or _sensible(past)
     change = np.pad(np.diff(history, axis=1), ((0, 0), (1, horizon)))
@@ -104,9 +104,9 @@ def samples(
     steps = (driven[after] - np.asarray(known_prior.centre)) / np.asarray(known_prior.spread)
     batch = Sample(
         past=jax.tree.map(lambda leaf: leaf[run, origin], past),
-        growth=np.where(alive > 0, change[run[:, None], after], 0.0),
-        known=alive,
-        drivers=np.where(alive[..., None] > 0, steps, 0.0),
+        growth=jnp.asarray(np.where(alive > 0, change[run[:, None], after], 0.0)),
+        known=jnp.asarray(alive),
+        drivers=jnp.asarray(np.where(alive[..., None] > 0, steps, 0.0)),
         weight=0.5 ** ((years - 1 - origin) / halflife),
     )
     return _filled(batch), np.unique(origin).size

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from thalweg.portfolio.model.footprint import Footprint
 
-_DRIVER_STEP = 1e-3  # of the differences, in standard deviations of a driver
+_DRIVER_STEP = 1e-5  # of the differences, in standard deviations: a longer one meets the corners of a median
 _HISTORY_STEP = 3e-5  # in log emissions, where the forecaster rounds the corner of an absolute value in a narrow range
 
 
