@@ -17,6 +17,8 @@ from thalweg.core.errors import InputError, ThalwegError
 from thalweg.report.blocks import Claim, Prose
 from thalweg.report.chapter import Chapter, Telling
 
+pytestmark = pytest.mark.timeout(600)  # nine chapters, each compiled without optimisation
+
 KEYS = {"id", "system", "statement", "measured", "expected", "tolerance", "holds", "seconds", "source"}
 
 

@@ -96,8 +96,11 @@ def _example(found: Backtest) -> PlotlyFigure:
     lower, upper = band(made.forecast, made.volatility[:, 0], reach(rolled.scores(name), origin, LEVELS))
     there = np.isfinite(known.emissions[company])
     years = origin + 1 + np.arange(rolled.horizon)
-    title = f"{rolled.panel.companies[company]}, forecast at the end of {origin}"
     figure = fan((known.years[there], known.emissions[company][there]), years, made.forecast[company],
-                 lower[:, company], upper[:, company], title)  # fmt: skip
+                 lower[:, company], upper[:, company])  # fmt: skip
     figure.add_scatter(x=years, y=made.actual[company], mode="markers", name="happened", marker={"color": "#d55e00"})
-    return PlotlyFigure(figure, f"The largest company, by {name}, with intervals of 80 % and 95 %.")
+    caption = (
+        f"The largest company, {rolled.panel.companies[company]}, forecast at the end of {origin} by {name}, with "
+        "intervals of 80 % and 95 %."
+    )
+    return PlotlyFigure(figure, caption)

@@ -47,16 +47,15 @@ def forecast_page(found: Forecast) -> Page:
 
 
 def fan(
-    history: tuple[np.ndarray, np.ndarray], years: np.ndarray, median: np.ndarray, lower: np.ndarray, upper: np.ndarray,
-    title: str,
-) -> Any:  # fmt: skip
+    history: tuple[np.ndarray, np.ndarray], years: np.ndarray, median: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> Any:
     """A history, a median, and a band for each level: a Plotly figure.
 
     **Arguments:** `history`, years and tonnes; `years` to come; `lower` and `upper` for each of `LEVELS`.
     """
     import plotly.graph_objects as go
 
-    figure = go.Figure(layout={"template": plotly_template(), "title": {"text": title}})
+    figure = go.Figure(layout={"template": plotly_template()})
     joint = history[1].size > 0 and history[0][-1] == years[0] - 1
 
     def from_now(values: np.ndarray) -> np.ndarray:
@@ -77,7 +76,7 @@ def fan(
 
 def _portfolio(found: Forecast) -> PlotlyFigure:
     history = np.array(list(found.history)), np.array(list(found.history.values()))
-    figure = fan(history, found.ahead.years, found.median, found.lower, found.upper, "Financed emissions")
+    figure = fan(history, found.ahead.years, found.median, found.lower, found.upper)
     caption = f"Financed emissions of {len(found.places)} companies; reported where all of them report."
     return PlotlyFigure(figure, caption)
 
@@ -95,7 +94,7 @@ def _company(found: Forecast, held: int) -> PlotlyFigure:
     history = panel.years[known], panel.emissions[place][known]
     name = found.account.emissions.names.get(company, company)
     figure = fan(history, found.ahead.years, found.ahead.median[place], found.ahead.lower[:, place],
-                 found.ahead.upper[:, place], name)  # fmt: skip
+                 found.ahead.upper[:, place])  # fmt: skip
     return PlotlyFigure(figure, f"Emissions of {name}, of which {found.factor[held]:.3%} are financed.")
 
 
