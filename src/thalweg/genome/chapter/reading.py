@@ -94,12 +94,13 @@ def _slope_claim(net: Any, gene: Any, watch: Stopwatch) -> Claim:
 
     double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, net)
     loss = SpliceLoss(_window(gene, net.margin))
-    key = jax.random.key(1)
     leaves, tree = jax.tree.flatten(double)
-    keys = jax.random.split(key, len(leaves))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
     way = tree.unflatten(
         [jax.random.normal(one, leaf.shape, leaf.dtype) for one, leaf in zip(keys, leaves, strict=True)]
     )
+    # Nowhere before the stem's units: one that passed its kink between the two places would count as an error.
+    way = eqx.tree_at(lambda one: [one.stem.kernel, one.stem.bias], way, replace_fn=jnp.zeros_like)
     slope, differences = map(float, _sloped(loss, double, way))
     gap = abs(slope - differences) / abs(differences)
     return Claim(
@@ -111,7 +112,7 @@ def _slope_claim(net: Any, gene: Any, watch: Stopwatch) -> Claim:
         tolerance=1e-6,
         holds=gap <= 1e-6,
         seconds=watch.lap(),
-        source="Central differences along a random direction in the weights",
+        source="Central differences along a random direction in the weights behind the stem's kinks",
         command="thalweg genome memory your_run --fasta your_genome.fa --annotation your_genes.gff3 --region chr1",
         unit="of the slope",
     )
@@ -128,8 +129,7 @@ def _sloped(loss: Any, net: Any, way: Any) -> tuple[Any, Any]:
     def along(step: Any) -> Any:
         return loss(jax.tree.map(lambda leaf, push: leaf + step * push, net, way))
 
-    # So small that hardly a unit of the stem passes its kink between the two places.
-    step = 1e-7
+    step = 1e-6
     ahead, behind = jax.lax.map(along, step * jnp.array([1.0, -1.0]))
     return slope, (ahead - behind) / (2 * step)
 
