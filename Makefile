@@ -24,7 +24,7 @@ tour: $(READY) ## the nine claims, measured on real input (about five minutes)
 # One process per core, since most of the time is JAX compiling on one; files stay whole for their shared fixtures.
 # Most of it by far is compiling small programs, which are compiled with less effort here; `make test-slow` is not.
 test: $(READY) ## the default test suite
-	@XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile $(ARGS)
+	@XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --maxprocesses=4 --max-worker-restart=0 --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the tests that `make test` leaves out
 	@$(BIN)/python -m pytest -m slow $(ARGS)
