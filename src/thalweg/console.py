@@ -100,7 +100,7 @@ class Console:
             try:
                 yield running
             except BaseException:
-                if run.state_path.exists():
+                if run.state_path.exists() or (run.path / "parts").is_dir():
                     self.note(f"What was done is kept: thalweg runs resume {run.path}")
                 raise
             if not running.finished:

@@ -11,10 +11,15 @@ import pytest
 
 from tests.command_line import call, isolate
 from thalweg.core.errors import InputError
+from thalweg.portfolio.data.emissions import read_emissions
+from thalweg.portfolio.data.fundamentals import read_fundamentals
+from thalweg.portfolio.data.holdings import read_holdings
 from thalweg.portfolio.data.panel import Panel, panel
 from thalweg.portfolio.forecast_command import MODELS
 from thalweg.portfolio.tasks.backtest import backtest
 from thalweg.portfolio.tasks.baselines import naive
+from thalweg.portfolio.tasks.estimated import estimated
+from thalweg.portfolio.tasks.footprint import accounted
 from thalweg.portfolio.tasks.models import NAMES
 from thalweg.portfolio.tasks.origins import read_origins, rolled
 from thalweg.runs import Points
@@ -182,3 +187,38 @@ def test_the_published_figures_of_the_naive_forecast(data):
     for name, mase, smape, wape in (("naive", 3.776, 16.815, 12.437), ("drift", 3.714, 16.48, 12.20)):
         told = [rows[name][key] for key in ("mase", "smape", "wape")]
         np.testing.assert_allclose(told, [mase, smape, wape], atol=0.006)
+
+
+def test_estimated_companies_join_the_sum_with_their_own_interval(tmp_path, monkeypatch):
+    isolate(tmp_path, monkeypatch)
+    words = ("portfolio", "forecast", "--holdings", "itr", "--model", "naive", "--horizon", "2", "--json", "--quiet")
+    plain, filled = (call(*words, *more) for more in ((), ("--estimate", "sector-intensity", "--out", "run")))
+    assert (plain.exit_code, filled.exit_code) == (0, 0), filled.output
+    without, found = json.loads(plain.output), json.loads(filled.output)
+    part = found["estimated"]
+    assert "estimated" not in without
+    assert part["companies"] == 11
+    share = found["coverage_of_holdings"] - without["coverage_of_holdings"]
+    assert part["share_of_value"] == pytest.approx(share, rel=1e-9)
+    np.testing.assert_allclose(found["median"], np.add(without["median"], part["median"]), rtol=1e-9)
+    # Errors of both parts add in squares: wider than either, narrower than both together.
+    for side in ("lower80", "upper80"):
+        widths = [np.abs(np.subtract(one[side], one["median"])) for one in (without, part, found)]
+        assert (widths[2] > np.maximum(*widths[:2])).all()
+        assert (widths[2] < widths[0] + widths[1]).all()
+    assert len(without["left_out"]) - len(found["left_out"]) == 11
+    assert "What is estimated" in Path("run/report.html").read_text()
+
+
+def test_one_estimate_alone_has_the_interval_of_its_sector_and_of_growth():
+    account = accounted(read_holdings("itr"), read_fundamentals("itr"), read_emissions("itr"),
+                        estimate="sector-intensity")  # fmt: skip
+    place, one = next(iter(account.estimates.items()))
+    alone = estimated(account._replace(estimates={place: one}), 4, 0.1)
+    assert alone is not None
+    assert alone.median[0] == pytest.approx(account.attribution.factor[place] * one.tonnes, rel=0.1)
+    spread = np.log(one.upper / one.tonnes)
+    for ahead in (1, 4):
+        wide = np.hypot(spread, 1.2816 * 0.1 * np.sqrt(ahead))  # the 90 % quantile of a normal distribution
+        assert np.log(alone.upper[0, ahead - 1] / alone.median[ahead - 1]) == pytest.approx(wide, rel=0.1)
+    assert estimated(account._replace(estimates={}), 4, 0.1) is None

@@ -204,8 +204,8 @@ def test_recovery_measures_what_a_forecaster_is_off_by(x64):
 def test_the_network_finds_a_known_response_and_beats_exponential_smoothing(x64, seed):
     world, recipe = synthetic(40, 200, seed=seed, noise=0.01), law_recipe()
     found = recovery(world, lambda panel, drivers: fitted(panel, recipe, drivers=drivers).forecaster, {"ets": ets})
-    # Measured 0.085 and 0.147: below 0.1 is what is aimed at, and not what every world gives.
-    assert found.jacobian_error < 0.2
+    # Measured 0.065 and 0.066, on worlds that the recipe was not chosen on.
+    assert found.jacobian_error < 0.1
     assert found.wape["network"] < 0.5 * found.wape["ets"]
 
 

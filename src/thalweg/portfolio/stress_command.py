@@ -32,9 +32,12 @@ from thalweg.console import Console, common
 @click.option("--base", type=int, help="Last year of the histories.  [default: the best covered one]")
 @click.option("--scope", type=click.Choice(["s1", "s2", "s3", "s1s2", "s1s2s3"]), default="s1s2", show_default=True,
               help="Of the emissions, where the table knows scopes.")  # fmt: skip
+@click.option("--currency", metavar="CODE", help="In which values are told, e.g. EUR.  [default: that of all holdings]")
+@click.option("--rates", metavar="FILE",
+              help="Exchange rates: columns currency and rate, what one unit of it is in the --currency.")  # fmt: skip
 @click.option("--strength", type=click.FloatRange(0), default=1.0, show_default=True,
               help="What the distance from today's weights costs against the tail.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=8, show_default=True, help="Networks; the median counts.")
+@click.option("--seeds", type=click.IntRange(1), default=8, show_default=True, help="Networks; their mean counts.")
 @click.option("--steps", type=click.IntRange(1), default=600, show_default=True, help="Of their training.")
 @common
 def stress(console: Console, holdings: str, fundamentals: str | None, emissions: str, drivers: tuple[str, ...],
@@ -52,15 +55,18 @@ def stress(console: Console, holdings: str, fundamentals: str | None, emissions:
     """
     from thalweg.portfolio.figures.stress import stress_page
     from thalweg.portfolio.figures.stress_tables import write_stress_tables
+    from thalweg.portfolio.tasks.attribution import converted
     from thalweg.portfolio.tasks.fit import Recipe
     from thalweg.portfolio.tasks.stress_report import stress_report, ways
     from thalweg.portfolio.tasks.stress_setting import stress_setting
+    from thalweg.portfolio.tasks.workbook import write_converted
 
     horizon, fundamentals = options["horizon"], holdings if fundamentals is None else fundamentals
     told = {"holdings": holdings, "fundamentals": fundamentals, "emissions": emissions, "drivers": list(drivers),
             "scenario": scenario, "variable": list(variable), **options}  # fmt: skip
-    with console.run(told, _inputs(holdings, fundamentals, emissions, drivers, scenario), dtype="float64") as run:
-        owned, panel = _portfolio(console, holdings, fundamentals, emissions, options["scope"])
+    files = _inputs(holdings, fundamentals, emissions, drivers, scenario, options["rates"])
+    with console.run(told, files, dtype="float64") as run:
+        owned, panel = _portfolio(console, holdings, fundamentals, emissions, options)
         known, scenarios = _drivers(console, drivers, scenario, variable, options)
         recipe = Recipe(seeds=options["seeds"], steps=options["steps"], horizon=min(horizon, 5), drivers="always")
         setting = stress_setting(
@@ -73,29 +79,35 @@ def stress(console: Console, holdings: str, fundamentals: str | None, emissions:
                         interpolate=options["interpolate"], note=console.note)  # fmt: skip
         result = stress_report(setting, compared, limit=options["limit"], times=options["times"],
                                strength=options["strength"], seed=console.seed)  # fmt: skip
-        written = write_stress_tables(result, run.directory.path)
-        result |= {"currency": owned.currency, "files": [str(path) for path in written]}
+        written = [*write_stress_tables(result, run.directory.path),
+                   *write_converted(owned, run.directory.path / "converted.csv")]  # fmt: skip
+        result |= {"currency": owned.currency, **converted(owned), "files": [str(path) for path in written]}
         run.finish(result, stress_page(result))
 
 
-def _inputs(holdings: str, fundamentals: str, emissions: str, drivers: tuple[str, ...], scenario: str | None) -> list:
+def _inputs(holdings: str, fundamentals: str, emissions: str, drivers: tuple[str, ...], scenario: str | None,
+            rates: str | None) -> list:  # fmt: skip
     from thalweg.portfolio.data.drivers import located as located_drivers
     from thalweg.portfolio.data.tables import located
 
     found = [located(holdings, "holdings"), located(fundamentals, "fundamentals"), located(emissions, "emissions")]
     found += [located_drivers(name) for name in drivers]
+    found += [] if rates is None else [located(rates, "rates")]
     return [*found, *([] if scenario is None else [located(scenario, "scenario")])]
 
 
-def _portfolio(console: Console, holdings: str, fundamentals: str, emissions: str, scope: str) -> tuple[Any, Any]:
+def _portfolio(console: Console, holdings: str, fundamentals: str, emissions: str,
+               options: dict[str, Any]) -> tuple[Any, Any]:  # fmt: skip
     from thalweg.portfolio.data.emissions import read_emissions
     from thalweg.portfolio.data.fundamentals import read_fundamentals
     from thalweg.portfolio.data.holdings import read_holdings
+    from thalweg.portfolio.data.rates import read_rates
     from thalweg.portfolio.tasks.attribution import attributed
 
+    rates = None if options["rates"] is None else read_rates(options["rates"])
     owned = attributed(read_holdings(holdings, note=console.note), read_fundamentals(fundamentals, note=console.note),
-                       note=console.note)  # fmt: skip
-    return owned, read_emissions(emissions, scope=scope, note=console.note).panel
+                       rates=rates, currency=options["currency"], note=console.note)  # fmt: skip
+    return owned, read_emissions(emissions, scope=options["scope"], note=console.note).panel
 
 
 def _drivers(console: Console, drivers: tuple[str, ...], scenario: str | None, variable: tuple[str, ...],

@@ -19,6 +19,11 @@ _STORY = (
     "companies and scaled by each one's volatility; for the portfolio whole years of errors are drawn, so that "
     "companies err together. Shares of companies are held fixed: they do not follow the market."
 )
+_ESTIMATED = (
+    "{count} companies, {share:.1%} of the value, report nothing and are estimated from the intensity of their sector: "
+    "{first:,.0f} of the {total:,.0f} t in {year}. They have no trend that could be known, so they stay where they are "
+    "estimated; the errors of both parts are taken as independent."
+)
 _UNTESTED = (
     "Histories are long enough to know errors of up to {calibrated} years ahead. Beyond, the fan widens with the "
     "square root of time, as the error of a random walk does: nothing here has tested that."
@@ -37,9 +42,14 @@ def forecast_page(found: Forecast) -> Page:
     words = [Prose(_STORY)]
     if found.ahead.calibrated < years.size:
         words.append(Prose(_UNTESTED.format(calibrated=found.ahead.calibrated)))
+    if (part := found.estimated) is not None:
+        share = float(part.value.sum() / found.account.attribution.total)
+        words.append(Prose(_ESTIMATED.format(count=len(part.companies), share=share, first=part.median[0], total=first,
+                                             year=years[0])))  # fmt: skip
     sections = [
         Section("The portfolio", [_portfolio(found), *words, _years(found)]),
         Section("Its largest companies", [_company(found, place) for place in _largest(found)]),
+        *([] if found.estimated is None else [Section("What is estimated", [_estimates(found)])]),
         Section("What is left out", [_left_out(found)]),
         Section("Sources", [Citations([CONFORMAL, DISTRIBUTIONAL])]),
     ]
@@ -76,8 +86,13 @@ def fan(
 
 def _portfolio(found: Forecast) -> PlotlyFigure:
     history = np.array(list(found.history)), np.array(list(found.history.values()))
+    if found.estimated is not None:
+        history = np.zeros(0, int), np.zeros(0)  # of the estimated part nothing was reported
     figure = fan(history, found.ahead.years, found.median, found.lower, found.upper)
-    caption = f"Financed emissions of {len(found.places)} companies; reported where all of them report."
+    count = len(found.places) + (0 if found.estimated is None else len(found.estimated.companies))
+    caption = f"Financed emissions of {count} companies; reported where all of them report."
+    if found.estimated is not None:
+        caption = f"Financed emissions of {count} companies, {len(found.estimated.companies)} of them estimated."
     return PlotlyFigure(figure, caption)
 
 
@@ -114,3 +129,16 @@ def _left_out(found: Forecast) -> Table | Prose:
     rows = list(found.left_out.items())
     more = "" if len(rows) <= _LISTED else f" The first {_LISTED} of {len(rows)}."
     return Table(("company", "why"), rows[:_LISTED], f"Holdings that are not in the forecast.{more}")
+
+
+def _estimates(found: Forecast) -> Table:
+    part = found.estimated
+    assert part is not None
+    financed = part.factor * part.tonnes
+    rows = [
+        (part.companies[place], part.made[place].sector, part.made[place].score, part.made[place].tonnes,
+         part.made[place].lower, part.made[place].upper, float(financed[place]))
+        for place in np.argsort(-financed)[:_LISTED]
+    ]  # fmt: skip
+    head = ("company", "sector", "data quality", "estimate [t]", "lower 80% [t]", "upper 80% [t]", "financed [t]")
+    return Table(head, rows, "Companies without reports, the largest first; every one is in the workbook.")

@@ -55,9 +55,7 @@ class ForecastLoss(eqx.Module):
         """The loss of one seed."""
         each, count = jax.vmap(lambda sample: self._sample(member, sample))(batch)
         mean = jnp.sum(each) / jnp.maximum(jnp.sum(count), 1.0)
-        if member.driven is None or member.straight_driven is None:
-            return mean
-        return mean + self.shrink * (jnp.sum(member.driven**2) + jnp.sum(member.straight_driven**2))
+        return mean if member.response is None else mean + self.shrink * member.response.size()
 
     def _sample(self, member: Network, sample: Sample) -> tuple[Float[Array, ""], Float[Array, ""]]:
         volatility = sample.past.volatility

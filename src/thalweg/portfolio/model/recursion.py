@@ -17,29 +17,50 @@ from thalweg.portfolio.model.smoothing import Trend
 from thalweg.portfolio.model.trend import DampedTrend
 
 
+class Response(eqx.Module):
+    """What drivers add to the growth of the next year, whatever came before: one hidden layer and a straight way past.
+
+    It is a layer of its own: how the answer to drivers might depend on the past would take more years to tell than
+    panels have, for one year is one example of it, however many companies there are.
+
+    **Fields:** `first [hidden, drivers]`, `bias [hidden]`, `last [hidden]`, `straight [drivers]`.
+    """
+
+    first: Float[Array, "hidden drivers"]
+    bias: Float[Array, " hidden"]
+    last: Float[Array, " hidden"]
+    straight: Float[Array, " drivers"]
+
+    def __call__(self, now: Float[Array, " drivers"]) -> Float[Array, ""]:
+        return self.last @ jnp.tanh(self.first @ now + self.bias) + self.straight @ now
+
+    def size(self) -> Float[Array, ""]:
+        """The sum of its squared weights but those that only bend it."""
+        return jnp.sum(self.last**2) + jnp.sum(self.straight**2)
+
+
 class Network(AbstractRecursion):
     """The growth of the next year over what was expected, in volatilities: one hidden layer and a straight way past it.
 
     Both end in zeros at first, so that an untrained network forecasts no growth: the random walk.
 
-    **Fields:** `first [hidden, inputs]`, `bias [hidden]`, `driven [hidden, drivers]`, `last [hidden]`,
-    `straight [inputs]`, `straight_driven [drivers]`, `drift`.
+    **Fields:** `first [hidden, inputs]`, `bias [hidden]`, `last [hidden]`, `straight [inputs]`, `drift`; `response` to
+    drivers, `None` where none are read.
     """
 
     first: Float[Array, "hidden inputs"]
     bias: Float[Array, " hidden"]
-    driven: Float[Array, "hidden drivers"] | None
     last: Float[Array, " hidden"]
     straight: Float[Array, " inputs"]
-    straight_driven: Float[Array, " drivers"] | None
     drift: Float[Array, ""]
+    response: Response | None
 
     def forecast(self, state: Past, now: Float[Array, " drivers"]) -> Float[Array, ""]:
         read = inputs(state)
-        hidden, straight = self.first @ read + self.bias, self.straight @ read + self.drift
-        if self.driven is not None and self.straight_driven is not None:
-            hidden, straight = hidden + self.driven @ now, straight + self.straight_driven @ now
-        return state.expected() + state.volatility * (self.last @ jnp.tanh(hidden) + straight)
+        told = self.last @ jnp.tanh(self.first @ read + self.bias) + self.straight @ read + self.drift
+        if self.response is not None:
+            told = told + self.response(now)
+        return state.expected() + state.volatility * told
 
     def fed(self, state: Past, value: Float[Array, ""], now: Any) -> Past:
         return state.grown(value)
@@ -47,15 +68,24 @@ class Network(AbstractRecursion):
 
 def network(hidden: int, drivers: int, key: Key[Array, ""], dtype: Any) -> Network:
     """A network that has learnt nothing: it forecasts that nothing will change."""
-    first, driven = jax.random.split(key)
+    first, response = jax.random.split(key)
     return Network(
         first=jax.random.normal(first, (hidden, PAST_INPUTS), dtype) / PAST_INPUTS**0.5,
         bias=jnp.zeros(hidden, dtype),
-        driven=0.1 * jax.random.normal(driven, (hidden, drivers), dtype) if drivers else None,
         last=jnp.zeros(hidden, dtype),
         straight=jnp.zeros(PAST_INPUTS, dtype),
-        straight_driven=jnp.zeros(drivers, dtype) if drivers else None,
         drift=jnp.zeros((), dtype),
+        response=_response(hidden, drivers, response, dtype) if drivers else None,
+    )
+
+
+def _response(hidden: int, drivers: int, key: Key[Array, ""], dtype: Any) -> Response:
+    first, bias = jax.random.split(key)
+    return Response(
+        first=jax.random.normal(first, (hidden, drivers), dtype) / drivers**0.5,
+        bias=jax.random.normal(bias, (hidden,), dtype),
+        last=jnp.zeros(hidden, dtype),
+        straight=jnp.zeros(drivers, dtype),
     )
 
 
@@ -73,7 +103,9 @@ class Prior(eqx.Module):
 
 
 class Ensemble(AbstractForecaster):
-    """Networks of several seeds; the forecast is the median of their log emissions.
+    """Networks of several seeds; the forecast is the mean of their log emissions.
+
+    The mean rather than the median: it is as smooth as its members, and its slopes average the errors of all of them.
 
     **Fields:** `members`, one `Network` whose leaves have a leading axis of seeds; `prior`, of the panel.
 
@@ -89,7 +121,7 @@ class Ensemble(AbstractForecaster):
         known: Bool[Array, " years"],
         drivers: Float[Array, "steps drivers"],
     ) -> Float[Array, " horizon"]:
-        return jnp.median(self.paths(history, known, drivers), axis=0)
+        return jnp.mean(self.paths(history, known, drivers), axis=0)
 
     def paths(
         self,
@@ -133,7 +165,7 @@ class Corrected(AbstractForecaster):
         drivers: Float[Array, "steps drivers"],
     ) -> Float[Array, " horizon"]:
         now = jax.tree.map(lambda leaf: leaf[-1], self.pasts(history, known))
-        return jnp.median(self.networks.ahead(now, drivers[history.size :]), axis=0)
+        return jnp.mean(self.networks.ahead(now, drivers[history.size :]), axis=0)
 
     def pasts(self, history: Float[Array, " years"], known: Bool[Array, " years"]) -> Past:
         """The past at the end of every year, with the trend: leaves `[years, ...]`."""

@@ -29,7 +29,7 @@ from thalweg.verbs.train import from_loss, train
 class Recipe:
     """How a network is fitted; the defaults need no tuning.
 
-    **Fields:** `hidden` units; `seeds`, networks whose median is the forecast; `horizon` of training, in years;
+    **Fields:** `hidden` units; `seeds`, networks whose mean is the forecast; `horizon` of training, in years;
     `unrolled`, the share of the loss that is of forecasts fed with themselves; `steps` of `batch` past forecasts;
     `rate`, the highest learning rate; `decay` of the weights; `average`, the decay of the moving average that is kept;
     `clip`, in scales, beyond which an error counts no more; `prior_years`, how many years the panel's volatility

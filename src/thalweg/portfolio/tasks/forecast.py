@@ -14,6 +14,7 @@ from thalweg.portfolio.data.places import Note, silent
 from thalweg.portfolio.tasks.accounting import weighted_average_carbon_intensity
 from thalweg.portfolio.tasks.ahead import LATEST, Ahead, ahead
 from thalweg.portfolio.tasks.attribution import Attribution
+from thalweg.portfolio.tasks.estimated import Estimated, added, estimated
 from thalweg.portfolio.tasks.fit import Recipe
 from thalweg.portfolio.tasks.footprint import Account
 from thalweg.portfolio.tasks.intervals import LEVELS, actual, volatility
@@ -36,6 +37,7 @@ class Forecast(NamedTuple):
     - `median`, `lower` and `upper` (for each of `LEVELS`) of the sum, in tonnes.
     - `left_out`, why each other company of the portfolio is not in it; `covered`, the share of the value that is.
     - `waci`, tonnes per million of revenue, if revenues stay as they are; `account`, the footprint as reported.
+    - `estimated`, the part of the sum that is of companies without reports, `None` where none was asked for.
     """
 
     ahead: Ahead
@@ -52,6 +54,7 @@ class Forecast(NamedTuple):
     waci: list[float | None]
     account: Account
     model: str
+    estimated: Estimated | None
 
     @property
     def result(self) -> dict[str, Any]:
@@ -73,7 +76,18 @@ class Forecast(NamedTuple):
             "calibrated_years": self.ahead.calibrated,
             "drivers_read": self.ahead.reads,
             "left_out": self.left_out,
+            **self._estimated(),
         }
+
+    def _estimated(self) -> dict[str, Any]:
+        part = self.estimated
+        if part is None:
+            return {}
+        return {"estimated": {
+            "companies": len(part.companies),
+            "share_of_value": float(part.value.sum() / self.account.attribution.total),
+            "median": part.median.tolist(), "lower80": part.lower[0].tolist(), "upper80": part.upper[0].tolist(),
+        }}  # fmt: skip
 
 
 def forecast(
@@ -92,7 +106,8 @@ def forecast(
     """Forecast what a portfolio finances, its shares staying as they are.
 
     Every company is forecast from its own last report, which lies at most 3 years before the base year. All companies
-    of the panel are learnt from, held or not.
+    of the panel are learnt from, held or not. Companies that the account estimates stay where they are estimated, with
+    an interval of their own (see `estimated`).
 
     **Arguments:** `account`, as `accounted` returns it; `horizon` in years; `model` by name; `base`, the last year that
     is looked at, by default the latest one that most of the held companies report; `drivers`, for the model `network`:
@@ -117,7 +132,9 @@ def forecast(
     if not places.size:
         raise InputError(f"no company of the portfolio has {_RECENT} years of emissions in a row up to {base}: check "
                          "that all tables name companies by the same identifiers.")  # fmt: skip
+    part = estimated(account, horizon, float(np.median(found.volatility)), seed=seed)
     left_out = _left_out(held, panel, there, base, found)
+    left_out = {name: why for name, why in left_out.items() if part is None or name not in part.companies}
     if left_out:
         note(f"{len(left_out)} companies of the portfolio cannot be forecast; the report lists each with its reason.")
     if found.reads is False:
@@ -127,12 +144,23 @@ def forecast(
         note(f"Past errors reach {found.calibrated} years ahead; beyond them intervals widen with the square root of "
              "time, which nothing here has tested.")  # fmt: skip
     middle, lower, upper = _sums(found, np.where(there, factors, 0.0), model, seed)
-    revenue = _over(held, held.revenue, panel)
-    waci = [weighted_average_carbon_intensity(values[places], found.median[places, year], revenue[places])
-            for year in range(horizon)]  # fmt: skip
-    history, covered = _history(panel, places, factors, base), float(values[places].sum() / held.total)
+    if part is not None:
+        middle, lower, upper = added(middle, lower, upper, part)
+    worth = float(values[places].sum()) + (0.0 if part is None else float(part.value.sum()))
+    history = _history(panel, places, factors, base)
     return Forecast(found, places, factors[places], values[places], base, history, middle, lower, upper, left_out,
-                    covered, waci, account, model)  # fmt: skip
+                    worth / held.total, _intensity(found, held, places, part), account, model, part)  # fmt: skip
+
+
+def _intensity(found: Ahead, held: Attribution, places: np.ndarray, part: Estimated | None) -> list[float | None]:
+    """The weighted average carbon intensity of each year, revenues staying as they are."""
+    values, revenue = (_over(held, each, found.panel)[places] for each in (held.value, held.revenue))
+    tonnes = found.median[places]
+    if part is not None:
+        rows = [held.companies.index(company) for company in part.companies]
+        values, revenue = np.append(values, part.value), np.append(revenue, held.revenue[rows])
+        tonnes = np.vstack([tonnes, np.repeat(part.tonnes[:, None], tonnes.shape[1], axis=1)])
+    return [weighted_average_carbon_intensity(values, year, revenue) for year in tonnes.T]
 
 
 def base_year(panel: Panel, held: Attribution) -> int:

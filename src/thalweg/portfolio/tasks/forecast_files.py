@@ -34,13 +34,26 @@ def forecast_sheets(found: Forecast) -> dict[str, Sheet]:
             rows.append((company, names.get(company, company), float(value), float(factor), last, year, median, *ends,
                          float(factor) * median))  # fmt: skip
     summary = [(key, value) for key, value in result.items() if isinstance(value, str | int | float)]
-    return {
+    sheets: dict[str, Sheet] = {
         "Portfolio": (("year", "median [t]", *(f"{end} [t]" for end in _ENDS), "WACI [t per million]"), years),
         "Companies": (("company", "name", f"value [{found.account.attribution.currency}]", "share", "last report",
                        "year", "median [t]", *(f"{end} [t]" for end in _ENDS), "financed median [t]"), rows),
         "Left out": (("company", "why"), list(found.left_out.items())),
         "Summary": (("what", "value"), summary),
     }  # fmt: skip
+    return sheets if found.estimated is None else {**sheets, "Estimated": _estimated(found)}
+
+
+def _estimated(found: Forecast) -> Sheet:
+    """The companies whose emissions nobody reported, with what each estimate rests on."""
+    part, held = found.estimated, found.account.attribution
+    assert part is not None
+    rows = []
+    for company, one, factor, value in zip(part.companies, part.made, part.factor, part.value, strict=True):
+        rows.append((company, held.names[one.company], float(value), float(factor), one.tonnes, one.lower, one.upper,
+                     one.score, one.basis, one.sector, one.reporting, float(factor) * one.tonnes))  # fmt: skip
+    return ("company", "name", f"value [{held.currency}]", "share", "estimate [t]", "lower80 [t]", "upper80 [t]",
+            "data quality", "basis", "sector", "reporting companies", "financed [t]"), rows  # fmt: skip
 
 
 def backtest_sheets(found: Backtest) -> dict[str, Sheet]:

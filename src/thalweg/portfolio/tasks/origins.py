@@ -21,7 +21,7 @@ from thalweg.portfolio.tasks.portfolio_intervals import Made
 
 EARLIER = 14  # origins before the first one, whose errors make the first intervals
 FEWEST_YEARS = 3  # of the panel before the earliest origin
-_VERSION = 1  # of what a kept forecast means
+_VERSION = 2  # of what a kept forecast means
 
 
 class Rolled(NamedTuple):

@@ -114,9 +114,11 @@ def totals(
             wide = raised(level, needs, draws / (draws + 1))
             ends = np.quantile(drawn, [(1 - wide) / 2, (1 + wide) / 2], axis=0) if len(drawn) else [[-np.inf], [np.inf]]
             # The forecast itself is always inside, however skewed its errors were.
-            lower[place, :, ahead - 1] = middle[:, ahead - 1] * np.exp(np.minimum(ends[0], 0.0))
-            upper[place, :, ahead - 1] = middle[:, ahead - 1] * np.exp(np.maximum(ends[1], 0.0))
-    return Totals(middle, lower, upper)
+            lower[place, :, ahead - 1] = np.minimum(ends[0], 0.0)
+            upper[place, :, ahead - 1] = np.maximum(ends[1], 0.0)
+    # Never narrower than a year before: where errors say so, they are few.
+    below, above = np.minimum.accumulate(lower, axis=2), np.maximum.accumulate(upper, axis=2)
+    return Totals(middle, middle * np.exp(below), middle * np.exp(above))
 
 
 def _needs(

@@ -80,11 +80,12 @@ def recovery(
 def law_recipe(seeds: int = 8, steps: int = 6000) -> Recipe:
     """A recipe for slopes rather than for forecasts of noisy panels.
 
-    Drivers are read without shrinkage, weights do not decay, large errors count in full, and the network is taught
-    year by year: fed with what came, nothing that it forecast wrongly can be blamed on the drivers.
+    Drivers are read without shrinkage or anchor, large errors count in full, and the network is taught year by year:
+    fed with what came, nothing that it forecast wrongly can be blamed on the drivers. Chosen on synthetic panels of
+    the seeds 200, 204, 205 and 206.
     """
-    return Recipe(hidden=16, seeds=seeds, horizon=1, unrolled=0.0, steps=steps, batch=1024, rate=3e-3, decay=0.0,
-                  clip=100.0, prior_years=1000.0, shrink=0.0, drivers="always")  # fmt: skip
+    return Recipe(hidden=8, seeds=seeds, horizon=1, unrolled=0.0, steps=steps, batch=1024, rate=1e-2, decay=1e-3,
+                  clip=100.0, prior_years=1000.0, anchor=0.0, shrink=0.0, drivers="always")  # fmt: skip
 
 
 @eqx.filter_jit
