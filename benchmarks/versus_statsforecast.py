@@ -83,7 +83,7 @@ def main() -> None:
     short = panel._replace(emissions=panel.emissions[:, panel.years > 2017 - SHORT],
                            years=panel.years[panel.years > 2017 - SHORT])  # fmt: skip
     least = tuple(name for name in names if name not in ("ets", "median_of_five"))
-    brief = backtest(short, origins=(2017,), models=("naive", "ets", *least[1:]), before=0, done=done)
+    brief = backtest(short, origins=(2017,), models=("naive", "ets", *least[1:]), before=5, done=done)
     result = described() | {
         "statsforecast": metadata.version("statsforecast"), "companies": len(panel.companies), **found,
         f"histories_of_{SHORT}_years": rounded({"models": brief.result["models"],
