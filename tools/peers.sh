@@ -29,12 +29,13 @@ case "$group" in
   skforecast) wanted="skforecast==0.26.0" ;;
   neuralforecast) wanted="torch==2.13.0 neuralforecast==3.3.0" ;;
   sbti) wanted="sbti-finance-tool==1.3.1" ;;
+  itr) wanted="itr==1.1.10" ;;
   # It declares Python 3.12, formatters and test tools, of which its models need nothing.
   schnetpack)
     wanted="torch==2.13.0 ase matscipy vesin pytorch-lightning==2.6.6 torchmetrics torch-ema hydra-core fasteners dirsync"
     wanted="$wanted h5py tensorboard tensorboardX progressbar rich tqdm pyyaml petname"
     alone="--ignore-requires-python schnetpack==2.2.0" ;;
-  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack|openspliceai|sbti|skforecast|neuralforecast" >&2; exit 2 ;;
+  *) echo "usage: sh tools/peers.sh landscapes|torch|spins|bifurcation|rbms|coniii|devinterp|curvlinops|jaxcont|advlib|foolbox|mace|apax|mlip|schnetpack|openspliceai|sbti|itr|skforecast|neuralforecast" >&2; exit 2 ;;
 esac
 env="benchmarks/.peers/$group"
 "${PYTHON:-python3}" -m venv "$env"

@@ -17,7 +17,7 @@ Series = Callable[[Float[np.ndarray, " years"], int], Float[np.ndarray, " horizo
 Statistical = Literal["ets", "theta", "arima"]
 
 DAMPING = 0.85  # of a trend per year, as exponential smoothing has it between 0.8 and 0.98 (Hyndman et al. 2008)
-ITR_YEARS = 6  # of history that the ITR template holds
+ITR_YEARS = 6  # of history: as many as almost all companies of the ITR sample report
 _LOWEST, _HIGHEST = -0.10, 0.03  # growth per year to which the ITR tool clips a trend
 # What each needs of a company's latest years without a gap.
 LEAST = {"naive": 1, "drift": 2, "damped_drift": 2, "itr": 2, "ets": 8, "theta": 5, "arima": 5}
