@@ -31,6 +31,11 @@ MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "net
 @click.option("--scope", default="s1s2", show_default=True, help="Of the emissions: s1, s2, s3, s1s2 or s1s2s3.")
 @click.option("--evic-date", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE",
               help="Freeze the companies' figures: the latest of that day or before.")  # fmt: skip
+@click.option("--currency", metavar="CODE", help="In which values are told, e.g. EUR.  [default: that of all holdings]")
+@click.option("--rates", metavar="FILE",
+              help="Exchange rates: columns currency and rate, what one unit of it is in the --currency.")  # fmt: skip
+@click.option("--estimate", type=click.Choice(["sector-intensity"]),
+              help="Fill in companies that report nothing, with an interval.  [default: leave them out]")  # fmt: skip
 @common
 def forecast(console: Console, holdings: str, fundamentals: str | None, emissions: str | None, drivers: tuple[str, ...],
              scenario: str | None, evic_date: Any, **options: Any) -> None:  # fmt: skip
@@ -48,29 +53,33 @@ def forecast(console: Console, holdings: str, fundamentals: str | None, emission
     from thalweg.portfolio.data.emissions import read_emissions
     from thalweg.portfolio.data.fundamentals import read_fundamentals
     from thalweg.portfolio.data.holdings import read_holdings
+    from thalweg.portfolio.data.rates import read_rates
     from thalweg.portfolio.data.tables import located
     from thalweg.portfolio.figures.forecast import forecast_page
+    from thalweg.portfolio.tasks.attribution import converted
     from thalweg.portfolio.tasks.footprint import accounted
     from thalweg.portfolio.tasks.forecast import base_year
     from thalweg.portfolio.tasks.forecast import forecast as forecast_all
     from thalweg.portfolio.tasks.forecast_files import forecast_sheets, write_csv, write_sheets
+    from thalweg.portfolio.tasks.workbook import write_converted
     from thalweg.runs import Points
 
     if bool(drivers) != (scenario is not None):
         raise InputError("a forecast with drivers needs both --drivers, their past, and --scenario, their future.")
     day = None if evic_date is None else evic_date.date()
-    fundamentals, emissions = fundamentals or holdings, emissions or holdings
+    fundamentals, emissions, rates = fundamentals or holdings, emissions or holdings, options["rates"]
     model = options.pop("model") or ("network" if drivers else "own_median")
     told = {"holdings": holdings, "fundamentals": fundamentals, "emissions": emissions, "drivers": list(drivers),
             "scenario": scenario, "evic_date": None if day is None else day.isoformat(), "model": model,
             **options}  # fmt: skip
     inputs = {located(holdings, "holdings"), located(fundamentals, "fundamentals"), located(emissions, "emissions"),
-              *_driver_files(drivers, scenario)}  # fmt: skip
+              *_driver_files(drivers, scenario), *([] if rates is None else [located(rates, "rates")])}  # fmt: skip
     with console.run(told, sorted(inputs), dtype="float64") as going:
         reported = read_emissions(emissions, scope=options["scope"], note=console.note)
         held = read_holdings(holdings, note=console.note)
         figures = read_fundamentals(fundamentals, evic_date=day, note=console.note)
-        account = accounted(held, figures, reported, note=console.note)
+        account = accounted(held, figures, reported, estimate=options["estimate"], currency=options["currency"],
+                            rates=None if rates is None else read_rates(rates), note=console.note)  # fmt: skip
         base = options["base"] or base_year(reported.panel, account.attribution)
         steps = _steps(console, reported.panel, base, drivers, scenario, options) if scenario else None
         found = forecast_all(
@@ -79,8 +88,10 @@ def forecast(console: Console, holdings: str, fundamentals: str | None, emission
         )  # fmt: skip
         sheets = forecast_sheets(found)
         files = [write_sheets(sheets, going.directory.path / "forecast.xlsx"),
-                 write_csv(sheets["Companies"], going.directory.path / "companies.csv")]  # fmt: skip
-        result = {**found.result, "files": [str(path) for path in files], "report": str(going.directory.report_path)}
+                 write_csv(sheets["Companies"], going.directory.path / "companies.csv"),
+                 *write_converted(account.attribution, going.directory.path / "converted.csv")]  # fmt: skip
+        result = {**found.result, **converted(account.attribution), "files": [str(path) for path in files],
+                  "report": str(going.directory.report_path)}  # fmt: skip
         going.finish(result, forecast_page(found))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,11 @@ from thalweg.core.errors import InputError
 from thalweg.portfolio.data.fundamentals import Fundamental, Fundamentals
 from thalweg.portfolio.data.holdings import Holding, Holdings, valid_isin
 from thalweg.portfolio.data.places import Note, Place, silent
+from thalweg.portfolio.data.rates import Rate, Rates
+from thalweg.portfolio.data.units import money
 from thalweg.portfolio.tasks.denominators import EDITION, asset_class, denominator
+
+_OFF = 1e-3  # between two rates of a currency, from which on the user is told
 
 
 class Line(NamedTuple):
@@ -20,7 +24,9 @@ class Line(NamedTuple):
 
     **Fields:** the `holding`; `company`, the identifier its figures were found under, empty if they were not; `by`,
     which identifier that was; `value` in the portfolio's currency; `share` of the company that it is; `kind` of asset;
-    `why` it is not attributed, empty if it is; `places` of every number behind the share.
+    `why` it is not attributed, empty if it is; `places` of every number behind the share, `rate` and `company rate`
+    among them if the table of rates converted the holding or the company's figures; `rate`, what one unit of the
+    holding's currency is in the portfolio's, None where both are the same.
     """
 
     holding: Holding
@@ -31,6 +37,7 @@ class Line(NamedTuple):
     kind: str
     why: str
     places: dict[str, tuple[Place, ...]]
+    rate: Rate | None = None
 
 
 class Attribution(NamedTuple):
@@ -45,7 +52,7 @@ class Attribution(NamedTuple):
     - `quality`: data-quality score that the holdings state, NaN where they state none.
     - `sector`, `names` of the companies.
     - `currency`; `total`, the value of all holdings, those without a share included.
-    - `lines`, what became of every holding; `edition` of the table of denominators.
+    - `lines`, what became of every holding; `edition` of the table of denominators; `rates` into `currency`, if given.
     """
 
     companies: tuple[str, ...]
@@ -60,6 +67,7 @@ class Attribution(NamedTuple):
     total: float
     lines: tuple[Line, ...]
     edition: str = EDITION
+    rates: Rates | None = None
 
     def over(self, companies: tuple[str, ...]) -> Float[np.ndarray, " companies"]:
         """The share of each of some companies, 0 for those that are not held: for the rows of a panel."""
@@ -67,7 +75,14 @@ class Attribution(NamedTuple):
         return np.array([known.get(company, 0.0) for company in companies])
 
 
-def attributed(holdings: Holdings, fundamentals: Fundamentals, *, note: Note = silent) -> Attribution:
+def attributed(
+    holdings: Holdings,
+    fundamentals: Fundamentals,
+    *,
+    rates: Rates | None = None,
+    currency: str | None = None,
+    note: Note = silent,
+) -> Attribution:
     """The share of each company's emissions that a portfolio finances.
 
     `share = outstanding amount / denominator`, where the denominator depends on the class of asset: the enterprise
@@ -79,14 +94,21 @@ def attributed(holdings: Holdings, fundamentals: Fundamentals, *, note: Note = s
     A holding is found by its identifier, otherwise by its ISIN, otherwise by what stands before a `+` in its identifier
     (the ITR template's way to name a business of a company): the company itself is then what is financed.
 
-    **Arguments:** `holdings`; `fundamentals`; `note`, told what the user ought to know.
+    Holdings in other currencies than the portfolio's are converted by `rates`; figures of companies by the rate in
+    their own row, and by `rates` where that has none into the portfolio's currency.
+
+    **Arguments:**
+
+    - `holdings`, `fundamentals`, as read; `note`, told what the user ought to know.
+    - `rates`: what one unit of other currencies is in the portfolio's.
+    - `currency`: the portfolio's, in which values are told, such as `EUR`; by default the one of all holdings.
 
     **Raises:** `InputError` with row and column for holdings and figures in different currencies without an exchange
-    rate, holdings in several currencies, a holding worth more than its company, an unknown class of assets, and a
-    portfolio of which nothing is found.
+    rate, holdings in several currencies without `currency` and `rates`, a rate of the portfolio's own currency that is
+    not 1, a holding worth more than its company, an unknown class of assets, and a portfolio of which nothing is found.
     """
-    currency = _common(holdings)
-    lines = tuple(_line(holding, fundamentals, currency, holdings) for holding in holdings.lines)
+    currency = _reporting(holdings, rates, currency)
+    lines = tuple(_line(holding, fundamentals, currency, rates, holdings) for holding in holdings.lines)
     if not any(line.company for line in lines):
         raise InputError(f"{holdings.source}: none of the {len(lines)} holdings is in {fundamentals.source}: check "
                          "that both name companies by the same identifiers.")  # fmt: skip
@@ -94,78 +116,130 @@ def attributed(holdings: Holdings, fundamentals: Fundamentals, *, note: Note = s
         raise InputError(f"{holdings.source}: none of the {len(lines)} holdings can be attributed; of the first, "
                          f"{lines[0].why}.")  # fmt: skip
     _notes(lines, holdings, fundamentals, note)
-    held: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        if not line.why:
-            held[line.company].append(line)
+    if rates is not None:
+        _converted_notes(lines, holdings, fundamentals, currency, rates, note)
+    held = _held(lines)
     companies = tuple(held)
     figures = [fundamentals.of[company] for company in companies]
-    for company, several in held.items():
-        if sum(line.share for line in several) > 1:
-            raise InputError(f"{several[-1].holding.places['value']}: the holdings of {company} are worth "
-                             f"{sum(line.share for line in several):.3g} times the whole company: check units and "
-                             "currencies.")  # fmt: skip
     return Attribution(
         companies,
         np.array([sum(line.share for line in several) for several in held.values()], np.float64),
         np.array([sum(line.value for line in several) for several in held.values()], np.float64),
-        np.array([amount(each, "revenue", currency) for each in figures], np.float64),
-        np.array([amount(each, "market_cap", currency) for each in figures], np.float64),
+        np.array([amount(each, "revenue", currency, rates) for each in figures], np.float64),
+        np.array([amount(each, "market_cap", currency, rates) for each in figures], np.float64),
         np.array([_quality(several) for several in held.values()], np.float64),
         tuple(each.sector or "without a sector" for each in figures),
         tuple(each.name or each.company for each in figures),
         currency,
         sum(line.value for line in lines),
         lines,
+        rates=rates,
     )
 
 
-def amount(company: Fundamental, name: str, currency: str) -> float:
+def amount(company: Fundamental, name: str, currency: str, rates: Rates | None = None) -> float:
     """A positive amount of a company in some currency, NaN where it is missing or not positive.
 
     **Raises:** `InputError` where it is in another currency and no exchange rate is given.
     """
     found = company.amounts.get(name, 0.0)
-    return found * exchange(company, currency) if found > 0 else float("nan")
+    return found * exchange(company, currency, rates) if found > 0 else float("nan")
 
 
-def exchange(company: Fundamental, currency: str) -> float:
-    """What one unit of a company's currency is in another one, by the rate in its own row.
+def exchange(company: Fundamental, currency: str, rates: Rates | None = None) -> float:
+    """What one unit of a company's currency is in another one, by the rate in its own row, otherwise by `rates`.
 
     **Raises:** `InputError` with row and column if that rate is missing.
     """
     place = company.row
     if not company.currency:
         raise InputError(f"{place}: the figures of {company.company} name no currency: add a column currency.")
+    if (own := _own(company, currency)) is not None:
+        return own
+    into = "" if company.fx_rate is None else f" (its fx_rate is into {company.fx_quote or 'no named currency'})"
+    if rates is None:
+        raise InputError(f"{place}: the figures of {company.company} are in {company.currency} and the holdings in "
+                         f"{currency}{into}: add its fx_rate with the fx_quote {currency}.")  # fmt: skip
+    scale, code = money(company.currency)
+    if code == currency:
+        return scale
+    if code not in rates.of:
+        raise InputError(f"{place}: the figures of {company.company} are in {company.currency} and the portfolio in "
+                         f"{currency}{into}, but {rates.source} has no rate of {code}: add it there, or its fx_rate "
+                         f"with the fx_quote {currency}.")  # fmt: skip
+    return scale * rates.of[code].rate
+
+
+def convertible(company: Fundamental, currency: str, rates: Rates | None = None) -> bool:
+    """Whether a company's figures are in some currency, or state or find a rate into it."""
+    code = money(company.currency)[1]
+    return currency in (company.currency, company.fx_quote) or (
+        rates is not None and (code == currency or code in rates.of)
+    )
+
+
+def converted(attribution: Attribution) -> dict[str, Any]:
+    """How many holdings were converted, what they are worth in `currency`, and by which rates; empty for none."""
+    lines = [line for line in attribution.lines if line.rate is not None]
+    used = {line.rate.currency: line.rate.rate for line in lines if line.rate is not None}
+    told = {"holdings": len(lines), "value": sum(line.value for line in lines), "currency": attribution.currency}
+    return {"converted": {**told, "rates": used}} if lines else {}
+
+
+def _own(company: Fundamental, currency: str) -> float | None:
     if company.currency == currency:
         return 1.0
-    if company.fx_rate is not None and company.fx_quote == currency:
-        return company.fx_rate
-    into = "" if company.fx_rate is None else f" (its fx_rate is into {company.fx_quote or 'no named currency'})"
-    raise InputError(f"{place}: the figures of {company.company} are in {company.currency} and the holdings in "
-                     f"{currency}{into}: add its fx_rate with the fx_quote {currency}.")  # fmt: skip
+    return company.fx_rate if company.fx_quote == currency else None
 
 
-def _common(holdings: Holdings) -> str:
-    first = holdings.lines[0]
-    for line in holdings.lines:
-        if line.currency != first.currency:
-            raise InputError(f"{line.places['value']}: the holding of {line.company} is in {line.currency}, the first "
-                             f"one in {first.currency}: convert the values into one currency.")  # fmt: skip
-    return first.currency
+def _reporting(holdings: Holdings, rates: Rates | None, named: str | None) -> str:
+    """The currency that a portfolio is told in."""
+    if named is None:
+        currency = holdings.lines[0].currency
+        for line in holdings.lines:
+            if line.currency != currency:
+                remedy = ("give --currency and --rates, or convert the values into one currency" if rates is None else
+                          f"name the currency that {rates.source} converts into with --currency")  # fmt: skip
+                raise InputError(f"{line.places['value']}: the holding of {line.company} is in {line.currency}, the "
+                                 f"first one in {currency}: {remedy}.")  # fmt: skip
+    else:
+        scale, currency = money(named)
+        if scale != 1 or not currency:
+            raise InputError(f"--currency {named!r}: name the portfolio's currency by its code alone, such as EUR.")
+    same = None if rates is None else rates.of.get(currency)
+    if same is not None and same.rate != 1:
+        raise InputError(f"{same.place}: one {currency} is {same.rate:g}, but {currency} is the portfolio's currency: "
+                         "write 1, remove the row, or name another --currency.")  # fmt: skip
+    return currency
 
 
-def _line(holding: Holding, fundamentals: Fundamentals, currency: str, holdings: Holdings) -> Line:
+def _rate(holding: Holding, currency: str, rates: Rates | None) -> Rate | None:
+    if holding.currency == currency:
+        return None
+    told = f"{holding.places['value']}: the holding of {holding.company} is in {holding.currency}"
+    if rates is None:
+        raise InputError(f"{told}, the portfolio in {currency}: give --rates, or convert the value into {currency}.")
+    if holding.currency not in rates.of:
+        raise InputError(f"{told}, the portfolio in {currency}, but {rates.source} has no rate of {holding.currency}: "
+                         f"add it there, or convert the value into {currency}.")  # fmt: skip
+    return rates.of[holding.currency]
+
+
+def _line(holding: Holding, fundamentals: Fundamentals, currency: str, rates: Rates | None, holdings: Holdings) -> Line:
     try:
         kind = asset_class(holding.asset_class)
     except InputError as error:
         raise InputError(f"{holdings.source}, row {holding.places['value'].row}: {error}") from None
     company, by = _found(holding, fundamentals)
+    rate = _rate(holding, currency, rates)
+    value = holding.value if rate is None else holding.value * rate.rate
     places: dict[str, tuple[Place, ...]] = {"value": (holding.places["value"],)}
+    if rate is not None:
+        places["rate"] = (rate.place,)
     if company is None:
         digit = "" if valid_isin(holding.company.partition("+")[0][:12]) else ", and it is no valid ISIN"
         why = f"{holding.company} is not among the fundamentals{digit}"
-        return Line(holding, "", "", holding.value, float("nan"), kind, why, places)
+        return Line(holding, "", "", value, float("nan"), kind, why, places, rate)
     if not holding.asset_class and company.asset_class:
         try:
             kind = asset_class(company.asset_class)
@@ -173,14 +247,16 @@ def _line(holding: Holding, fundamentals: Fundamentals, currency: str, holdings:
             raise InputError(f"{fundamentals.source}, row {company.row.row}: {error}") from None
     found = denominator(company, kind)
     if isinstance(found, str):
-        return Line(holding, company.company, by, holding.value, float("nan"), kind, found, places)
+        return Line(holding, company.company, by, value, float("nan"), kind, found, places, rate)
     total, names = found
     places["denominator"] = tuple(company.places[name] for name in names)
-    share = holding.value / (total * exchange(company, currency))
+    share = value / (total * exchange(company, currency, rates))
+    if rates is not None and _own(company, currency) is None and (code := money(company.currency)[1]) in rates.of:
+        places["company rate"] = (rates.of[code].place,)
     why = "" if share <= 1 else (f"the holding of {company.company} is worth {share:.3g} times its {' + '.join(names)} "
                                  f"in row {places['denominator'][0].row}, as if units or currencies "
                                  "differed")  # fmt: skip
-    return Line(holding, company.company, by, holding.value, share, kind, why, places)
+    return Line(holding, company.company, by, value, share, kind, why, places, rate)
 
 
 def _found(holding: Holding, fundamentals: Fundamentals) -> tuple[Fundamental | None, str]:
@@ -189,6 +265,20 @@ def _found(holding: Holding, fundamentals: Fundamentals) -> tuple[Fundamental | 
         if name and name in fundamentals.of:
             return fundamentals.of[name], by
     return None, ""
+
+
+def _held(lines: tuple[Line, ...]) -> dict[str, list[Line]]:
+    """The attributed holdings of each company."""
+    held: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        if not line.why:
+            held[line.company].append(line)
+    for company, several in held.items():
+        if sum(line.share for line in several) > 1:
+            raise InputError(f"{several[-1].holding.places['value']}: the holdings of {company} are worth "
+                             f"{sum(line.share for line in several):.3g} times the whole company: check units and "
+                             "currencies.")  # fmt: skip
+    return held
 
 
 def _quality(lines: list[Line]) -> float:
@@ -207,3 +297,26 @@ def _notes(lines: tuple[Line, ...], holdings: Holdings, fundamentals: Fundamenta
     if len(days) > 1:
         note(f"{fundamentals.source}: figures are from {days[0]} to {days[-1]}; shares drift with the market's value, "
              "--evic-date freezes them.")  # fmt: skip
+
+
+def _converted_notes(
+    lines: tuple[Line, ...], holdings: Holdings, fundamentals: Fundamentals, currency: str, rates: Rates, note: Note
+) -> None:
+    used = {line.rate.currency: line.rate for line in lines if line.rate is not None}
+    if used:
+        count = sum(line.rate is not None for line in lines)
+        told = ", ".join(f"one {code} is {one.rate:.8g}" for code, one in used.items())
+        note(f"{holdings.source}: {count} of {len(lines)} holdings are converted into {currency} by {rates.source}: "
+             f"{told}.")  # fmt: skip
+    figures = {line.company: fundamentals.of[line.company] for line in lines if not line.why}.values()
+    codes = {money(each.currency)[1] for each in figures if _own(each, currency) is None}
+    days = sorted({day for code in {*used, *codes} if code in rates.of and (day := rates.of[code].date) is not None})
+    if len(days) > 1:
+        note(f"{rates.source}: the rates that are used are from {days[0]} to {days[-1]}.")
+    off = {each.company: each.fx_rate / rates.of[each.currency].rate - 1 for each in figures
+           if each.currency != currency and each.fx_quote == currency and each.fx_rate is not None
+           and each.currency in rates.of}  # fmt: skip
+    if off and (far := max(map(abs, off.values()))) > _OFF:
+        note(f"{fundamentals.source}: figures of {len(off)} companies are converted by the fx_rate in their own row, "
+             f"which is up to {far:.1%} off the rate of {rates.source}: shares are off by as much where the holding is "
+             "in the same currency.")  # fmt: skip

@@ -12,9 +12,18 @@ from thalweg.portfolio.data.emissions import Emissions
 from thalweg.portfolio.data.fundamentals import Fundamentals
 from thalweg.portfolio.data.holdings import Holdings
 from thalweg.portfolio.data.places import Dropped, Note, dropped, silent
+from thalweg.portfolio.data.rates import Rates
 from thalweg.portfolio.tasks.accounting import Footprint, footprint
 from thalweg.portfolio.tasks.aggregations import METHODS, NEEDS, aggregated
-from thalweg.portfolio.tasks.attribution import Attribution, Line, amount, attributed, exchange
+from thalweg.portfolio.tasks.attribution import (
+    Attribution,
+    Line,
+    amount,
+    attributed,
+    converted,
+    convertible,
+    exchange,
+)
 from thalweg.portfolio.tasks.estimate import Estimate, Estimates, sector_intensity
 from thalweg.portfolio.tasks.plausible import Outlier, outliers
 
@@ -68,6 +77,8 @@ def accounted(
     *,
     year: int | None = None,
     estimate: Literal["sector-intensity"] | None = None,
+    rates: Rates | None = None,
+    currency: str | None = None,
     note: Note = silent,
 ) -> Account:
     """The footprint of a portfolio.
@@ -78,11 +89,12 @@ def accounted(
     - `year`: of the emissions; by default the latest that each company reports.
     - `estimate`: `sector-intensity` fills in companies that report nothing (see `sector_intensity`); by default they
       are left out of every figure and listed.
+    - `rates`: exchange rates into the portfolio's `currency`, by default the one of all holdings (see `attributed`).
     - `note`: told what the user ought to know.
 
     **Raises:** `InputError` for tables that do not fit together (see `attributed`).
     """
-    attribution = attributed(holdings, fundamentals, note=note)
+    attribution = attributed(holdings, fundamentals, rates=rates, currency=currency, note=note)
     years, tonnes, stated = _reported(emissions, attribution.companies, year)
     score = np.where(np.isfinite(stated), stated, attribution.quality)
     assumed = int((np.isfinite(tonnes) & ~np.isfinite(score)).sum())
@@ -146,13 +158,14 @@ def _estimated(
     held = {company: place for place, company in enumerate(attribution.companies)}
     others = tuple(
         name for name, one in fundamentals.of.items()
-        if name not in held and (one.currency == attribution.currency or one.fx_quote == attribution.currency)
+        if name not in held and convertible(one, attribution.currency, attribution.rates)
     )  # fmt: skip
     names = (*attribution.companies, *others)
     _, tonnes, _ = _reported(emissions, names, year)
     figures = [fundamentals.of[name] for name in names]
     revenue, assets = (
-        np.array([amount(one, what, attribution.currency) for one in figures]) for what in ("revenue", "assets")
+        np.array([amount(one, what, attribution.currency, attribution.rates) for one in figures])
+        for what in ("revenue", "assets")
     )
     missing = np.flatnonzero(~np.isfinite(tonnes[: len(held)]))
     return sector_intensity(missing, tuple(one.sector for one in figures), tonnes, revenue, assets)
@@ -183,10 +196,11 @@ def _temperature(
         return {}
     score = np.array([stated.get(company, np.nan) for company in attribution.companies])
     figures = [fundamentals.of[company] for company in attribution.companies]
+    into = [exchange(one, attribution.currency, attribution.rates) for one in figures]
     found = {}
     for method in METHODS:
         amounts = {
-            name: np.array([one.amounts.get(name, np.nan) * exchange(one, attribution.currency) for one in figures])
+            name: np.array([one.amounts.get(name, np.nan) * rate for one, rate in zip(figures, into, strict=True)])
             for name in NEEDS.get(method, ())
         }
         whole = np.isfinite(score) & (np.isfinite(tonnes) | (method == "wats"))
@@ -209,6 +223,7 @@ def result(account: Account) -> dict[str, Any]:
         "financed_emissions": measures.financed_emissions,
         "unit": "t CO2e",
         "currency": attribution.currency,
+        **converted(attribution),
         "scope": account.emissions.scope,
         "years": {str(year): count for year, count in years},
         "waci": measures.waci,

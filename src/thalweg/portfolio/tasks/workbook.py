@@ -14,13 +14,18 @@ import numpy as np
 from thalweg.core.atomic import write_atomic
 from thalweg.core.errors import require
 from thalweg.portfolio.data.places import Place
+from thalweg.portfolio.tasks.attribution import Attribution
 from thalweg.portfolio.tasks.footprint import Account, coverage, result
 
 HEADINGS = ("company", "name", "sector", "value", "share", "year", "emissions_t", "financed_t", "data_quality",
             "revenue", "estimated", "lower80_t", "upper80_t")  # fmt: skip
+CONVERTED = ("company", "name", "currency", "value", "rate", "converted", "into", "row", "rate_date", "rate_file",
+             "rate_row")  # fmt: skip
 _USED = {
     "value": "financed_emissions, footprint_per_million, waci, data_quality",
     "denominator": "financed_emissions, footprint_per_million",
+    "rate": "financed_emissions, footprint_per_million, waci, data_quality",
+    "company rate": "financed_emissions, footprint_per_million, waci, total_carbon_emissions, carbon_intensity",
     "emissions": "financed_emissions, footprint_per_million, waci, total_carbon_emissions",
     "revenue": "waci, carbon_intensity",
     "market_cap": "total_carbon_emissions, carbon_intensity",
@@ -39,6 +44,18 @@ def rows(account: Account) -> list[tuple[Any, ...]]:
             _known(attribution.revenue[place]), "" if one is None else f"{one.basis}, {one.reporting} of {one.sector}",
             None if one is None else one.lower, None if one is None else one.upper,
         ))  # fmt: skip
+    return found
+
+
+def converted_rows(attribution: Attribution) -> list[tuple[Any, ...]]:
+    """A row for each holding that was converted, under `CONVERTED`: `converted = value rate`, in units of `into`."""
+    found = []
+    for line in attribution.lines:
+        if line.rate is not None:
+            day = None if line.rate.date is None else line.rate.date.isoformat()
+            found.append((line.holding.company, line.holding.name, line.holding.currency, line.holding.value,
+                          line.rate.rate, line.value, attribution.currency, line.holding.places["value"].row, day,
+                          line.rate.place.file, line.rate.place.row))  # fmt: skip
     return found
 
 
@@ -68,7 +85,8 @@ def provenance(account: Account) -> list[tuple[Any, ...]]:
 def write_workbook(account: Account, path: str | os.PathLike[str]) -> Path:
     """Write a footprint as XLSX, whole or not at all.
 
-    Sheets: Summary, Companies, Provenance (the cell behind every number), Missing, Dropped, Restated.
+    Sheets: Summary, Companies, Provenance (the cell behind every number), Missing, Dropped, Restated, and Converted if
+    holdings were converted into the portfolio's currency.
 
     **Raises:** `ThalwegError` if the place cannot be written; `MissingExtra` without openpyxl.
     """
@@ -89,6 +107,8 @@ def write_workbook(account: Account, path: str | os.PathLike[str]) -> Path:
     _sheet(book, "Dropped", ("file", "sheet", "row", "column", "value", "why", "kind"), account.dropped)
     _sheet(book, "Restated", ("company", "year", "scope", "before_t", "after_t", "before_row", "after_row"),
            account.emissions.restated)  # fmt: skip
+    if listed := converted_rows(account.attribution):
+        _sheet(book, "Converted", CONVERTED, listed)
     packed = io.BytesIO()
     book.save(packed)
     return write_atomic(path, packed.getvalue())
@@ -96,10 +116,23 @@ def write_workbook(account: Account, path: str | os.PathLike[str]) -> Path:
 
 def write_table(account: Account, path: str | os.PathLike[str]) -> Path:
     """Write the companies of a footprint as CSV, whole or not at all."""
+    return _csv(HEADINGS, rows(account), path)
+
+
+def write_converted(attribution: Attribution, path: str | os.PathLike[str]) -> list[Path]:
+    """Write the holdings that were converted as CSV, whole or not at all.
+
+    **Returns:** the file, or nothing where no holding was converted.
+    """
+    listed = converted_rows(attribution)
+    return [_csv(CONVERTED, listed, path)] if listed else []
+
+
+def _csv(headings: Sequence[str], values: Sequence[Sequence[Any]], path: str | os.PathLike[str]) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADINGS)
-    writer.writerows(rows(account))
+    writer.writerow(headings)
+    writer.writerows(values)
     return write_atomic(path, text.getvalue())
 
 
