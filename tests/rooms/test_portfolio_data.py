@@ -346,6 +346,9 @@ def test_units(unit, expected):
 
 def test_money_scopes_letters_and_isins():
     assert [currency_of(each) for each in ("investment_value [EUR]", "value (USD)", "value")] == ["EUR", "USD", ""]
+    assert [money(each) for each in ("GBp", "GBX", "gbp", "ZAc")] == [
+        (0.01, "GBP"), (0.01, "GBP"), (1.0, "GBP"), (0.01, "ZAR"),
+    ]  # fmt: skip
     assert [money(each) for each in ("megaEUR", "EUR million", "usd", "kUSD")] == [
         (1e6, "EUR"), (1e6, "EUR"), (1.0, "USD"), (1e3, "USD")]  # fmt: skip
     assert [scope(each) for each in ("s1+s2", "Scope 1", "1 & 2", "S1S2S3", "s1 intensity", "s1s3", "pdf", "s4")] == [

@@ -11,6 +11,8 @@ _MASS = {
 }  # fmt: skip
 _GAS = re.compile(r"\s*\(?\s*(co2\s*-?\s*(?:e|eq|equiv|equivalents?)?)\)?$")
 _MONEY = re.compile(r"\[\s*([^\]]+?)\s*\]|\(\s*([A-Za-z]{3})\s*\)$")
+# Quotes of exchanges in hundredths; only so spelled, for `gbp` is a pound.
+_HUNDREDTHS = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ILA": "ILS"}
 _SCALE = {"k": 1e3, "kilo": 1e3, "mega": 1e6, "giga": 1e9, "m": 1e6, "mn": 1e6, "million": 1e6, "millions": 1e6,
           "bn": 1e9, "b": 1e9, "billion": 1e9, "billions": 1e9, "thousand": 1e3, "thousands": 1e3}  # fmt: skip
 
@@ -43,10 +45,12 @@ def currency_of(heading: str) -> str:
 
 
 def money(currency: str) -> tuple[float, str]:
-    """A currency with a scale before or after it: `megaEUR`, `EUR million`, `kUSD`, `USD`.
+    """A currency with a scale before or after it: `megaEUR`, `EUR million`, `kUSD`, `USD`; `GBp` and `GBX` are pence.
 
     **Returns:** how much of the currency one unit is, and the currency's code in capitals.
     """
+    if currency.strip() in _HUNDREDTHS:
+        return 0.01, _HUNDREDTHS[currency.strip()]
     match = re.fullmatch(r"([A-Za-z]*?)\s*([A-Z]{3})\s*([A-Za-z]*)", currency.strip())
     if match:
         scale = (match[1] or match[3]).lower()
