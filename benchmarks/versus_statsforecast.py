@@ -24,8 +24,8 @@ from thalweg.portfolio.tasks.models import method
 from thalweg.runs import Points
 from thalweg.session import start
 
-MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "network", "trend", "own_median",
-          "median_of_five")  # fmt: skip
+MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "network", "trend", "trend_network",
+          "own_median", "median_of_five")  # fmt: skip
 WITHOUT_ARIMA = tuple(name for name in MODELS if name not in ("arima", "median_of_five"))
 LARGE = 25_000  # tonnes a year, above which an installation counts
 SHORT = 8  # years that are left of every history in the case of short ones

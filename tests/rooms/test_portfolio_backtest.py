@@ -19,8 +19,9 @@ from thalweg.portfolio.forecast_command import MODELS
 from thalweg.portfolio.tasks.backtest import backtest
 from thalweg.portfolio.tasks.baselines import naive
 from thalweg.portfolio.tasks.estimated import estimated
+from thalweg.portfolio.tasks.fit import Recipe
 from thalweg.portfolio.tasks.footprint import accounted
-from thalweg.portfolio.tasks.models import NAMES
+from thalweg.portfolio.tasks.models import NAMES, method
 from thalweg.portfolio.tasks.origins import read_origins, rolled
 from thalweg.runs import Points
 
@@ -222,3 +223,13 @@ def test_one_estimate_alone_has_the_interval_of_its_sector_and_of_growth():
         wide = np.hypot(spread, 1.2816 * 0.1 * np.sqrt(ahead))  # the 90 % quantile of a normal distribution
         assert np.log(alone.upper[0, ahead - 1] / alone.median[ahead - 1]) == pytest.approx(wide, rel=0.1)
     assert estimated(account._replace(estimates={}), 4, 0.1) is None
+
+
+def test_the_network_on_top_of_a_trend_is_the_trend_where_there_is_nothing_to_learn(x64):
+    brief = made(companies=6, years=3)
+    np.testing.assert_array_equal(method("trend_network")(brief, 2), method("trend")(brief, 2))
+    quick = Recipe(seeds=2, steps=20)
+    after = method("trend_network", recipe=quick)(made(years=12), 3)
+    assert after.shape == (12, 3)
+    assert np.isfinite(after).all()
+    assert not np.array_equal(after, method("trend")(made(years=12), 3))

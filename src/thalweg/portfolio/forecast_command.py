@@ -9,8 +9,8 @@ import click
 from thalweg.console import Console, common
 
 # Spelled here as well, so that help needs no JAX; a test holds both lists together.
-MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "network", "trend", "median_of_five",
-          "own_median")  # fmt: skip
+MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "network", "trend",
+          "trend_network", "median_of_five", "own_median")  # fmt: skip
 
 
 @click.command()

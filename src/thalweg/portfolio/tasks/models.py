@@ -13,12 +13,14 @@ from thalweg.core.errors import InputError
 from thalweg.portfolio.data.panel import Panel
 from thalweg.portfolio.tasks.baselines import BASELINES, Method
 from thalweg.portfolio.tasks.combine import COMBINATIONS
+from thalweg.portfolio.tasks.corrected import corrected, fitted_corrected
 from thalweg.portfolio.tasks.fit import Recipe, fitted
 from thalweg.portfolio.tasks.forecasts import LEAST
 from thalweg.portfolio.tasks.samples import runs
 from thalweg.portfolio.tasks.trend import trend
 
-NAMES = (*BASELINES, "network", "trend", *COMBINATIONS)
+NAMES = (*BASELINES, "network", "trend", "trend_network", *COMBINATIONS)
+_LEARNT = ("network", "trend_network")
 DEFAULT = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "network", "trend", "own_median")
 
 
@@ -40,9 +42,10 @@ def simple(names: Sequence[str]) -> tuple[str, ...]:
 def method(name: str, *, recipe: Recipe | None = None, seed: int = 0) -> Method:
     """The model of this name, as a map from a panel and a horizon to emissions of the years after the panel.
 
-    A network to which a panel has nothing to teach is left as it starts: it forecasts the random walk.
+    A network to which a panel has nothing to teach is left as it starts: it forecasts the random walk, or the trend
+    that it corrects.
 
-    **Arguments:** `recipe` and `seed`, for the network.
+    **Arguments:** `recipe` and `seed`, for the networks.
     """
 
     def network(panel: Panel, horizon: int) -> Float[np.ndarray, "companies horizon"]:
@@ -50,7 +53,12 @@ def method(name: str, *, recipe: Recipe | None = None, seed: int = 0) -> Method:
             return np.where(panel.recent()[:, None] >= LEAST, BASELINES["naive"](panel, horizon), np.nan)
         return fitted(panel, recipe, seed=seed).forecast(panel, horizon)
 
-    return {**BASELINES, "network": network, "trend": trend}[name]
+    def trend_network(panel: Panel, horizon: int) -> Float[np.ndarray, "companies horizon"]:
+        if not teaches(panel, recipe or Recipe()):
+            return trend(panel, horizon)
+        return corrected(fitted_corrected(panel, recipe, seed=seed), panel, horizon)
+
+    return {**BASELINES, "network": network, "trend": trend, "trend_network": trend_network}[name]
 
 
 def teaches(panel: Panel, recipe: Recipe) -> bool:
@@ -61,4 +69,4 @@ def teaches(panel: Panel, recipe: Recipe) -> bool:
 
 def settings(name: str, recipe: Recipe | None, seed: int) -> dict[str, Any]:
     """What a forecast of this model follows from, beside the panel and the horizon."""
-    return {"recipe": dataclasses.asdict(recipe or Recipe()), "seed": seed} if name == "network" else {}
+    return {"recipe": dataclasses.asdict(recipe or Recipe()), "seed": seed} if name in _LEARNT else {}
