@@ -33,7 +33,9 @@ _STARTS_JAX = re.compile(
 
 def sources(root: Path, folders: Iterable[str] = (".",)) -> list[Path]:
     """The Python files in some folders below `root`, by default in all of it, in order."""
-    return sorted(path for folder in folders for path in (root / folder).rglob("*.py"))
+    found = (path for folder in folders for path in (root / folder).rglob("*.py"))
+    # Environments of the peers, such as benchmarks/.peers, are other people's houses.
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
 def rooms(root: Path) -> list[str]:
