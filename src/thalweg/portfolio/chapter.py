@@ -158,8 +158,8 @@ def _stress_claim(portfolio: Footprint, law: Law, stress: Stress, watch: Stopwat
     return Claim(
         id="forecasting-stress",
         system=f"The least unlikely economy with {_RISE:g} times the expected footprint in the last year",
-        statement="`relax` finds a path that reaches the limit and rests there: no shock raises the footprint at less "
-        "cost in plausibility than another.",
+        statement="The verb relax finds a path that reaches the limit and rests there: no shock raises the footprint "
+        "at less cost in plausibility than another.",
         measured=f"{rise:.6f} times, at {stress.distance:.2f} standard deviations; cosine 1 - {abs(1 - along):.1e}",
         expected=f"{_RISE:g} times, cosine 1",
         tolerance="1e-5 of both",
@@ -223,7 +223,7 @@ def _work_claim(portfolio: Footprint, start: np.ndarray, end: np.ndarray, watch:
         tolerance=1e-3,
         holds=told.incompleteness <= 1e-3,
         seconds=watch.lap(),
-        source="Integrated gradients: Sundararajan, Taly & Yan, ICML (2017), as the line integral of verb `work`",
+        source="Integrated gradients: Sundararajan, Taly & Yan, ICML (2017), as the line integral of the verb work",
         command=_STRESS,
         unit="of the difference",
     )
