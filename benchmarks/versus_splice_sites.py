@@ -89,19 +89,22 @@ def main(
 ) -> None:
     """Measure what is not yet in `results/versus_splice_sites.json` and write it there."""
     path = Path(__file__).with_name("results") / "versus_splice_sites.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
     for seed in range(int(seeds)):
         for program in programs.split(",") if programs else [*CELLS, *PROGRAMS]:
             row = {"program": program, "budget": float(seconds), "seed": seed, "looked_at": looked_at}
-            if any(all(old[key] == value for key, value in row.items()) for old in rows):
+            if any(all(old[key] == value for key, value in row.items()) for old in _measured(path)):
                 continue
             if program in CELLS:
                 found = ours(fasta, annotation, float(seconds), seed, CELLS[program])
             else:
                 task = {"threads": 1, "seconds": float(seconds), "seed": seed, "looked_at": looked_at}
                 found = theirs(fasta, annotation, PROGRAMS[program] | task)
-            rows.append(row | found | {"load": os.getloadavg()[0]})
+            rows = [*_measured(path), row | found | {"load": os.getloadavg()[0]}]  # others may have measured meanwhile
             write_result("versus_splice_sites", described() | {"threads": 1, "rows": rows})
+
+
+def _measured(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 if __name__ == "__main__":
