@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from thalweg.core.atomic import write_atomic
+from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook, Report
 from thalweg.core.solution import Outcome
 
@@ -21,6 +22,7 @@ def paced(
     *,
     shares: int = 1,
     least: int,
+    most: int | None = None,
     note: Callable[[str], object],
 ) -> int:
     """As many steps as fit into some seconds on this machine.
@@ -29,11 +31,12 @@ def paced(
     is kept in the run's directory: a run that goes on keeps the schedule that it began with.
 
     **Arguments:** `folder`, of the run; `trial`, which starts a training with a hook that will stop it; `shares`, the
-    trainings that share the time; `least`, fewer steps than which are no training.
+    trainings that share the time; `least`, fewer steps than which are no training; `most`, more steps than which do
+    harm, so that some of the time is left unused.
     """
     place = folder / "plan.json"
     if place.exists():
-        return int(json.loads(place.read_text(encoding="utf-8"))["steps"])
+        return _planned_before(place)
     watch, began = _Watch(), time.perf_counter()
     note("Compiling, and trying for a few seconds how fast steps are.")
     trial(watch)
@@ -43,8 +46,23 @@ def paced(
     if steps < least:
         steps = least
         note(f"Compiling takes most of that time: the training will take longer, for it has at least {least} steps.")
+    if most is not None and steps > most:
+        steps = max(most, least)
+        note("Not all of that time is used: more steps on this little data would learn it by heart.")
     note(f"{watch.rate:.3g} steps per second: {steps:,} steps are planned.")
     write_atomic(place, json.dumps({"steps": steps, "steps_per_second": watch.rate}))
+    return steps
+
+
+def _planned_before(place: Path) -> int:
+    try:
+        steps = json.loads(place.read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        steps = None
+    if type(steps) is not int or not 0 < steps < 10**12:
+        raise InputError(
+            f"{place}: holds no plan of this run: restore it from a copy, or begin anew with another --out."
+        )
     return steps
 
 

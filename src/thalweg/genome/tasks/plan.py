@@ -17,6 +17,8 @@ from thalweg.runs.pace import paced
 from thalweg.runs.settings import read_settings
 
 _LEAST = 100  # steps
+_READINGS = 8  # of all training genes: measured, at twice as many the genes held out are told worse
+_ALWAYS = 10_000  # steps that even a small genome may have
 
 
 def settings(config: Path | None, **told: Any) -> tuple[Shape, Recipe]:
@@ -35,11 +37,13 @@ def planned(
     init: Trained | None = None,
     note: Callable[[str], object],
 ) -> Recipe:
-    """The recipe with as many steps as fit into some seconds on this machine."""
+    """The recipe with as many steps as fit into some seconds on this machine, and read no gene too often."""
 
     def trial(watch: Hook) -> object:
         net, _ = begun(given, shape, seed=0, init=init)
         genes, endless = packed(given.training, net.margin), dataclasses.replace(recipe, steps=10**6)
         return learnt(net, genes, endless, seed=0, hooks=(watch,), throw=False)
 
-    return dataclasses.replace(recipe, steps=paced(folder, trial, seconds, least=_LEAST, note=note))
+    bases = sum(gene.codes.size for gene in given.training)
+    most = max(_ALWAYS, _READINGS * bases // (recipe.batch * recipe.length))
+    return dataclasses.replace(recipe, steps=paced(folder, trial, seconds, least=_LEAST, most=most, note=note))
