@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": ("thalweg.doctor:command", "What this installation can do, what is missing and how to get it."),
     "data": ("thalweg.cli:data", "Public data sets by name, with checksums."),
     "runs": ("thalweg.cli:runs", "What was run: list, show, resume."),
+    "ui": ("thalweg.page.command:command", "A page over the runs on this machine: live, compare, cancel, go on."),
     "spins": ("thalweg.spins.command:spins", "Ground states, samples, learnt couplings, critical temperatures."),
     "atoms": ("thalweg.atoms.command:atoms", "Potentials from energies and forces, their dynamics and their audit."),
     "learning": (

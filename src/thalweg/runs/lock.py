@@ -81,3 +81,25 @@ def held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def holder(folder: Path) -> int | None:
+    """The process that holds the lock of `folder`, or `None` if no process that can be told does."""
+    if not held(folder):
+        return None
+    try:
+        process = int((folder / LOCK).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return process if process > 1 and _opened(process, folder / LOCK) else None
+
+
+def _opened(process: int, path: Path) -> bool:
+    """Whether a process has a file open; where the system does not say, the lock's own word is taken."""
+    files = Path(f"/proc/{process}/fd")
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    try:
+        return any(os.path.realpath(link) == os.path.realpath(path) for link in files.iterdir())
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""The local page over the runs: `thalweg ui`. Importing this loads no Starlette."""
