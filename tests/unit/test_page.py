@@ -144,28 +144,28 @@ def test_long_metrics_are_thinned_and_what_is_not_finite_is_a_gap(tmp_path):
 
 
 def test_events_tell_rows_and_curves(tmp_path):
-    from thalweg.page.server import _events
+    from thalweg.page.server import told_of
 
     made(tmp_path, "one")
 
-    class Asked:
-        looks = 0
+    looks = 0
 
-        async def is_disconnected(self) -> bool:
-            self.looks += 1
-            return self.looks > 1
+    async def gone() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 1
 
     async def heard() -> list[str]:
-        events = _events(tmp_path, ["one", "absent"], Resumed(tmp_path), Asked())  # pyright: ignore[reportArgumentType]
+        events = told_of(tmp_path, ["one", "absent"], Resumed(), gone)
         return [event async for event in events]
 
-    runs, metrics, gone = asyncio.run(heard())
+    runs, metrics, absent = asyncio.run(heard())
     assert runs.startswith("event: runs\n")
     assert '"one"' in runs
     assert runs.endswith("\n\n")
     assert json.loads(metrics.split("data: ")[1])["curves"]["loss"]["step"] == [1, 2, 3, 4, 5]
-    assert "absent" in gone
-    assert "removed" in gone
+    assert "absent" in absent
+    assert "removed" in absent
 
 
 def test_cancel_reaches_the_process_that_holds_the_run_and_no_other(client, tmp_path):
@@ -199,7 +199,7 @@ def test_only_stopped_runs_go_on_and_what_a_failure_said_is_told(client, tmp_pat
     assert "only a run that was stopped" in answer.json()["error"]
     with pytest.raises(SystemExit), Run.create(tmp_path / "bad", {}, command=["no-such"], seed=0, dtype=None):
         raise SystemExit(3)
-    resumed = Resumed(tmp_path)
+    resumed = Resumed()
     resumed.begin(Run.open(tmp_path / "bad"))
     process, _ = resumed._started["bad"]
     process.wait(60)

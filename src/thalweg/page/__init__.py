@@ -1,1 +1,1 @@
-"""The local page over the runs: `thalweg ui`. Importing this loads no Starlette."""
+"""The local page over the runs: a table, live metrics, reports, comparison, cancelling and going on."""

@@ -1,51 +1,70 @@
-"""`thalweg ui`: the local page over the runs."""
+"""`thalweg ui`: serve the local page on this machine alone until Ctrl-C."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
+import secrets
+import socket
+import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-USUAL_PORT = 8420
+from thalweg.core.errors import InputError
+
+HOST = "127.0.0.1"
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="Of 127.0.0.1; 0 for any free one.  [default: 8420]")
 @click.option("--runs", "root", type=click.Path(file_okay=False, path_type=Path),
-              help="Folder of the runs; by default ./runs, or where THALWEG_RUNS says.")  # fmt: skip
-@click.option("--open/--no-open", "opens", default=None,
-              help="Open the page in a browser; by default where there is a terminal.")  # fmt: skip
+              help="Directory of runs; by default ./runs, or where THALWEG_RUNS says.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one.")
+@click.option("--open/--no-open", "shown", default=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as one JSON object and nothing else.")
 @click.option("--quiet", is_flag=True, help="No notes on standard error.")
-def command(port: int | None, root: Path | None, opens: bool | None, as_json: bool, quiet: bool) -> None:
-    """Serve a page over the runs to this machine: live curves, reports, comparisons, stop and resume.
+def command(root: Path | None, port: int, shown: bool, as_json: bool, quiet: bool) -> None:
+    """Serve a page over the runs: live progress, reports, comparison, cancelling, going on.
 
-    The address holds a token of this start; nobody without it is answered, and nothing is loaded from elsewhere. Ctrl-C
-    ends the page, and no run.
+    Only this machine can reach it, and only with the token in its address. Ctrl-C ends it; runs go on.
 
     \b
     Example:
       thalweg ui
-      thalweg ui --runs results --port 0 --no-open --json
+      thalweg ui --runs results --port 8123 --no-open
     """
-    from thalweg.core.errors import require
+    try:
+        import uvicorn
 
-    require("starlette", extra="ui")
-    require("uvicorn", extra="ui")
-    from thalweg.page.server import listen, serve
-    from thalweg.page.views import root_of
+        from thalweg.page.server import application
+    except ModuleNotFoundError as error:
+        raise InputError(f"thalweg ui needs {error.name}, which is not installed: pip install 'thalweg[ui]'.") from None
+    from thalweg.runs import runs_root
 
-    folder = root_of(root)
-
-    def ready(address: str) -> None:
-        told = {"address": address, "runs": str(folder), "pid": os.getpid()}
-        click.echo(json.dumps(told, ensure_ascii=False) if as_json else address)
+    folder = runs_root(root)
+    if root is not None and not folder.is_dir():
+        raise InputError(f"{folder} is no directory of runs: name the one that holds them with --runs.")
+    with _listening(port) as listening:
+        taken, token = listening.getsockname()[1], secrets.token_urlsafe(24)
+        address = f"http://{HOST}:{taken}/{token}/"
+        click.echo(json.dumps({"address": address, "runs": str(folder.absolute())}) if as_json else address)
         if not quiet:
-            click.echo(f"The runs in {folder}, for this machine only. Ctrl-C ends the page, and no run.", err=True)
-        if opens or (opens is None and sys.stdout.isatty() and not as_json):
-            click.launch(address)
+            click.echo(f"Showing the runs in {folder.absolute()}. Ctrl-C ends the page; runs go on.", err=True)
+        if shown:
+            webbrowser.open(address)
+        # The end does not wait for pages that still listen for events.
+        told = uvicorn.Config(application(folder, token, taken), log_level="error", timeout_graceful_shutdown=1)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(told).run(sockets=[listening])
 
-    serve(folder, listen(port, USUAL_PORT), ready)
+
+def _listening(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+        listening.listen(64)
+    except OSError as error:
+        listening.close()
+        raise InputError(f"port {port} cannot be listened on ({error.strerror}): choose another --port.") from error
+    return listening

@@ -1,125 +1,129 @@
-"""What changes while somebody looks, as server-sent events."""
+"""What the page shows of runs: rows, metrics while they are written, details; read from their directories alone."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from thalweg.core.errors import ThalwegError
-from thalweg.page.actions import Desk
-from thalweg.page.curves import Curve, Points
-from thalweg.page.views import place, row, run_view
-from thalweg.runs import RunInfo, list_runs
+from thalweg.core.errors import InputError, ThalwegError
+from thalweg.runs import Run, RunInfo, list_runs, runs_root
 
-EVERY_SECONDS = 0.5
-_HEARTBEAT = 15.0  # seconds of silence after which a comment tells that the server lives
-SHOWN = 500  # runs in the list
-
-Event = tuple[str, Any]
-Render = Callable[[str, dict[str, Any]], str]
+_POINTS = 400  # of a curve that are sent: more than a page has pixels for is not seen
+_TAIL = 4_000_000  # bytes of a metrics file that are read
 
 
-class Watch(Protocol):
-    """Something that is looked at again and again."""
-
-    def look(self) -> list[Event]:
-        """What is new since the last look."""
-        ...
+def rows(root: Path) -> list[dict[str, Any]]:
+    """One line per run, the newest first, with its newest metrics while it runs."""
+    return [_row(info) for info in reversed(list_runs(root))]
 
 
-class ListWatch:
-    """The list of the runs in `root`; `render` makes the markup of a row."""
-
-    def __init__(self, root: Path, desk: Desk, render: Render):
-        self._root, self._desk, self._render = root, desk, render
-        self._shown: dict[str, str] = {}
-        self._status: dict[str, str] = {}
-
-    def look(self) -> list[Event]:
-        rows = listed(self._root, self._desk)
-        fresh = {each["id"]: self._render("row", each) for each in rows}
-        changed = {name: text for name, text in fresh.items() if self._shown.get(name) != text}
-        gone = [name for name in self._shown if name not in fresh]
-        told = [self._said(each) for each in rows if self._status and self._status.get(each["id"]) != each["status"]]
-        told += [f"{name} was removed." for name in gone if name in self._status]
-        self._shown = fresh
-        self._status = {each["id"]: each["status"] for each in rows}
-        if not (changed or gone):
-            return []
-        return [("rows", {"changed": changed, "gone": gone, "order": list(fresh), "said": " ".join(told)})]
-
-    def _said(self, each: dict[str, Any]) -> str:
-        return f"{each['title']} {each['id']}: {each['status']}."
+def _row(info: RunInfo) -> dict[str, Any]:
+    told: dict[str, Any] = {name: getattr(info, name) for name in
+                            ("id", "status", "command", "started", "finished", "seconds", "outcome")}  # fmt: skip
+    told["report"] = (info.path / "report.html").is_file()
+    if info.status == "running":
+        told["now"] = _last(info.path / "metrics.jsonl")
+        told["steps"] = _steps(info.path)
+    return told
 
 
-class RunWatch:
-    """One run: its parts, rendered where they changed, and its curves.
+def chosen(root: Path, name: str) -> Run:
+    """The run that is called `name`, no beginning of a name and no path.
 
-    **Arguments:** `parts`, the names of those that are shown.
+    **Raises:** `InputError` if there is none, or if it cannot be read.
     """
-
-    def __init__(self, root: Path, name: str, desk: Desk, render: Render, parts: tuple[str, ...]):
-        self._root, self._name, self._desk, self._render, self._parts = root, name, desk, render, parts
-        self._curve = Curve(root / name / "metrics.jsonl")
-        self._shown: dict[str, str] = {}
-        self._status: str | None = None
-        self._gone = False
-
-    def look(self) -> list[Event]:
-        try:
-            view = run_view(self._root, self._name, self._desk)
-        except ThalwegError as error:
-            told = [] if self._gone else [("gone", {"id": self._name, "said": f"The run is gone: {error}"})]
-            self._gone = True
-            return told
-        self._gone = False
-        return [*self._changed(view), *self._drawn(self._curve.look())]
-
-    def _changed(self, view: dict[str, Any]) -> list[Event]:
-        fresh = {part: self._render(part, view) for part in self._parts}
-        changed = {part: text for part, text in fresh.items() if self._shown.get(part) != text}
-        said = "" if self._status in (None, view["status"]) else f"The run is {view['status']}."
-        self._shown, self._status = fresh, view["status"]
-        return [("parts", {"id": self._name, "parts": changed, "said": said})] if changed else []
-
-    def _drawn(self, points: Points | None) -> list[Event]:
-        return [] if points is None else [("curve", {"id": self._name, **points._asdict()})]
+    folder = runs_root(root) / name
+    if not name or Path(name).name != name or name.startswith(".") or not folder.is_dir():
+        raise InputError(f"there is no run {name!r} in {root}: it may have been removed.")
+    return Run.open(folder)
 
 
-def listed(root: Path, desk: Desk) -> list[dict[str, Any]]:
-    """The newest runs, the newest first."""
-    return [row(info, desk) for info in newest(root)]
+def details(run: Run) -> dict[str, Any]:
+    """Options, results that are one number or one word, and what the run was made with."""
+    result = run.read_result() if run.result_path.exists() else {}
+    manifest = run.manifest
+    made = {name: manifest.get(name) for name in ("started", "finished", "device", "cpu", "python", "platform")}
+    return {
+        "id": run.id,
+        "command": ["thalweg", *run.command] if run.command else [],
+        "path": str(run.path.absolute()),
+        "config": {key: _word(value) for key, value in run.config.items()},
+        "result": {key: value for key, value in result.items() if not isinstance(value, (list, dict))},
+        "made": {"seed": run.seed, "dtype": run.dtype, **made, **manifest.get("versions", {})},
+    }
 
 
-def newest(root: Path) -> list[RunInfo]:
-    """The newest runs in `root`; those that run come first."""
-    found = list_runs(root)[::-1]
-    found.sort(key=lambda info: info.status != "running")
-    return found[:SHOWN]
+def curves(folder: Path) -> dict[str, dict[str, list[Any]]]:
+    """Each metric of a run over its steps, thinned to what a page can show; a gap where it is not finite."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for row in _tail(folder / "metrics.jsonl"):
+        for name, value in row.items():
+            if name not in ("step", "seconds"):
+                curve = found.setdefault(name, {"step": [], "value": []})
+                curve["step"].append(row["step"])
+                curve["value"].append(value if isinstance(value, (int, float)) else None)
+    return {name: {key: _thinned(values) for key, values in curve.items()} for name, curve in found.items()}
 
 
-async def events(watches: list[Watch], closing: Callable[[], bool]) -> AsyncIterator[str]:
-    """The text of a stream of server-sent events, until the server closes."""
-    yield "retry: 1000\n\n"
-    spoke = time.monotonic()
-    while not closing():
-        for watch in watches:
-            for name, data in await asyncio.to_thread(functools.partial(_looked, watch)):
-                spoke = time.monotonic()
-                yield f"event: {name}\ndata: {json.dumps(data, allow_nan=False, separators=(',', ':'))}\n\n"
-        if time.monotonic() - spoke > _HEARTBEAT:
-            spoke = time.monotonic()
-            yield ": here\n\n"
-        await asyncio.sleep(EVERY_SECONDS)
-
-
-def _looked(watch: Watch) -> list[Event]:
+def stamp(folder: Path) -> tuple[int, int]:
+    """What changes when metrics were written."""
     try:
-        return watch.look()
-    except OSError as error:
-        return [("trouble", {"said": f"The runs cannot be read ({error.strerror}): the page tries again."})]
+        seen = (folder / "metrics.jsonl").stat()
+    except OSError:
+        return 0, 0
+    return seen.st_size, seen.st_mtime_ns
+
+
+def _tail(path: Path) -> list[dict[str, Any]]:
+    """The whole lines in the last `_TAIL` bytes; a line that is none is passed over, for the file is being written."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - _TAIL))
+            lines = file.read(_TAIL).split(b"\n")
+    except OSError:
+        return []
+    found = []
+    for line in lines[1 if size > _TAIL else 0 : -1]:
+        try:
+            row = json.loads(line)
+            found.append(row | {"step": int(row["step"])})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            continue
+    return found
+
+
+def _last(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            line = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+        row = json.loads(line)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _steps(folder: Path) -> int | None:
+    """How many steps are planned: by the run's own plan, or by its options."""
+    try:
+        steps = json.loads((folder / "plan.json").read_text("utf-8"))["steps"]
+    except (OSError, ValueError, TypeError, KeyError):
+        try:
+            steps = Run.open(folder).config.get("steps")
+        except ThalwegError:
+            return None
+    return steps if type(steps) is int and steps > 0 else None
+
+
+def _thinned(values: Sequence[Any]) -> list[Any]:
+    if len(values) <= _POINTS:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (_POINTS - 1))] for i in range(_POINTS)]
+
+
+def _word(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -1,218 +1,154 @@
-"""The server of the local page: what is at which address."""
+"""The page's addresses: every one below a secret token, for this machine alone."""
 
 from __future__ import annotations
 
-import secrets
-import socket
-from collections.abc import Awaitable, Callable
-from functools import lru_cache, partial
+import asyncio
+import hmac
+import importlib.resources
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from thalweg.core.errors import InputError, ThalwegError
-from thalweg.page import live
-from thalweg.page.actions import Desk
-from thalweg.page.figures import figures
-from thalweg.page.guard import REPORT_POLICY, Guard
-from thalweg.page.views import compared, place, run_view, within
-from thalweg.report.page import asset, environment
+from thalweg.page.actions import Resumed, cancel
+from thalweg.page.live import chosen, curves, details, rows, stamp
 
-if TYPE_CHECKING:
-    from starlette.requests import Request
-
-HOST = "127.0.0.1"
-PARTS = ("state", "actions", "report", "result", "options", "files")
-_STATIC = {
-    "page.css": ("text/css", ("report.css", "local.css")),
-    "page.js": ("text/javascript", ("page.js", "plot.js", "curves.js", "local.js")),
+_PAUSE = 0.7  # seconds between looks at the directories
+_OWN = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# A report is one file with its scripts inside: in a sandbox it has no origin, so that nothing in it acts as the page.
+_REPORT = (
+    "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline' 'unsafe-eval'; img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
+)
+_FILES = {
+    "": ("thalweg.page", "page.html", "text/html"),
+    "page.css": ("thalweg.page", "page.css", "text/css"),
+    "page.js": ("thalweg.page", "page.js", "text/javascript"),
+    "report.css": ("thalweg.report", "report.css", "text/css"),
+    "plot.js": ("thalweg.report", "plot.js", "text/javascript"),
 }
 
 
-class Site:
-    """The pages over the runs in one folder.
+def application(root: Path, token: str, port: int) -> Starlette:
+    """The page over the runs in `root`, below `/token/`, for requests that name this machine and this port.
 
-    **Arguments:** `root`, the folder; `token`, the first part of every address; `closing`, whether the server is about
-    to end.
+    **Arguments:** `root`, of the runs; `token`, without which nothing is told; `port`, that the page is served on.
     """
+    resumed = Resumed()
 
-    def __init__(self, root: Path, token: str, closing: Callable[[], bool] = lambda: False):
-        self.root, self.base, self.closing = root, f"/{token}", closing
-        self.desk = Desk()
-        self._templates = environment("thalweg.page")
-        self._templates.globals.update(base=self.base, parts=PARTS)
+    async def events(request: Request) -> Response:
+        watched = [name for name in request.query_params.get("runs", "").split(",") if name]
+        return StreamingResponse(
+            told_of(root, watched, resumed, request.is_disconnected), media_type="text/event-stream"
+        )
 
-    def app(self, port: int) -> Guard:
-        """The application, behind its guard."""
-        get, post = partial(Route, methods=["GET"]), partial(Route, methods=["POST"])
-        routes = [
-            get("/", self._page(self._runs)),
-            get("/compare", self._page(self._compare)),
-            get("/events", self._events),
-            get("/static/{name}", self._static),
-            get("/runs/{run}", self._page(self._run)),
-            get("/runs/{run}/report", self._page(self._report)),
-            get("/runs/{run}/figures/{number:int}", self._page(self._figure)),
-            get("/runs/{run}/figures/{number:int}.svg", self._page(self._picture)),
-            get("/runs/{run}/files/{file}", self._page(self._file)),
-            post("/runs/{run}/cancel", self._action(self.desk.cancel)),
-            post("/runs/{run}/resume", self._action(self.desk.resume)),
-        ]
-        missing: Any = {404: self._missing}
-        return Guard(Starlette(routes=[Mount(self.base, routes=routes)], exception_handlers=missing), self.base[1:], port)
+    async def one(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(lambda: details(chosen(root, request.path_params["run"]))))
 
-    def part(self, name: str, view: dict[str, Any]) -> str:
-        """The markup of one part of a page."""
-        return str(getattr(self._templates.get_template("parts.html.j2").module, name)(view)).strip()
+    async def report(request: Request) -> Response:
+        run = chosen(root, request.path_params["run"])
+        if not run.report_path.is_file():
+            raise InputError(f"{run.id} has no report yet: it is written when the run is done.")
+        return FileResponse(run.report_path, media_type="text/html", headers={"Content-Security-Policy": _REPORT})
 
-    def _page(self, make: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """An address whose answer is made in a thread, and whose errors are a page with one sentence."""
+    async def stop(request: Request) -> Response:
+        cancel(chosen(root, request.path_params["run"]))
+        return JSONResponse({"said": "Stopping at the next chunk of steps."})
 
-        async def answer(request: Request) -> Response:
-            try:
-                return await run_in_threadpool(make, request)
-            except ThalwegError as error:
-                return self._said(str(error))
-            except OSError as error:
-                return self._said(f"{error.filename or self.root} cannot be read ({error.strerror}).")
+    async def go_on(request: Request) -> Response:
+        await run_in_threadpool(resumed.begin, chosen(root, request.path_params["run"]))
+        return JSONResponse({"said": "Going on from the last checkpoint."})
 
-        return answer
+    routes = [Route(f"/{{token}}/{name}", _file(*place)) for name, place in _FILES.items()]
+    routes += [
+        Route("/{token}/events", events),
+        Route("/{token}/runs/{run}", one),
+        Route("/{token}/runs/{run}/report", report),
+        Route("/{token}/runs/{run}/cancel", stop, methods=["POST"]),
+        Route("/{token}/runs/{run}/resume", go_on, methods=["POST"]),
+    ]
+    for route in routes:
+        route.app = _Guarded(route.app, token, port)
+    return Starlette(routes=routes, exception_handlers={ThalwegError: _said})
 
-    def _action(self, act: Callable[[Path], str]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            try:
-                folder = place(self.root, request.path_params["run"])
-                return JSONResponse({"said": await run_in_threadpool(act, folder)})
-            except ThalwegError as error:
-                return JSONResponse({"error": str(error)}, 409)
 
-        return answer
-
-    def _rendered(self, template: str, status: int = 200, **view: Any) -> Response:
-        return Response(self._templates.get_template(template).render(**view), status, media_type="text/html")
-
-    def _said(self, sentence: str, status: int = 404) -> Response:
-        return self._rendered("said.html.j2", status, sentence=sentence)
-
-    async def _missing(self, request: Request, error: Exception) -> Response:
-        return self._said("there is nothing at this address: go back to the runs.")
-
-    def _runs(self, request: Request) -> Response:
-        return self._rendered("runs.html.j2", rows=live.listed(self.root, self.desk), root=self.root, most=live.SHOWN)
-
-    def _run(self, request: Request) -> Response:
-        return self._rendered("run.html.j2", view=run_view(self.root, request.path_params["run"], self.desk))
-
-    def _compare(self, request: Request) -> Response:
-        return self._rendered("compare.html.j2", view=compared(self.root, request.query_params.getlist("run")))
-
-    def _report(self, request: Request) -> Response:
-        path = self._inside(request, "report.html")
-        return FileResponse(path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
-
-    def _figure(self, request: Request) -> Response:
-        number, found = self._one_figure(request)
-        made = self._rendered("figure.html.j2", figure=found, plotly=plotly() if found.kind == "plotly" else "",
-                              title=found.title, run=request.path_params["run"], number=number)  # fmt: skip
-        made.headers["content-security-policy"] = REPORT_POLICY
-        return made
-
-    def _picture(self, request: Request) -> Response:
-        svg = self._one_figure(request)[1].svg
-        if svg is None:
-            raise InputError("this figure is no picture: open it in the report.")
-        return Response(svg, media_type="image/svg+xml", headers={"content-security-policy": REPORT_POLICY})
-
-    def _one_figure(self, request: Request) -> tuple[int, Any]:
-        number, found = request.path_params["number"], figures(self._inside(request, "report.html"))
-        if not 1 <= number <= len(found):
-            raise InputError(f"the report has {len(found)} figures, and no figure {number}: go back to the run.")
-        return number, found[number - 1]
-
-    def _file(self, request: Request) -> Response:
-        path = self._inside(request, request.path_params["file"])
-        return FileResponse(path, filename=path.name, media_type="application/octet-stream")
-
-    def _inside(self, request: Request, name: str) -> Path:
-        folder = place(self.root, request.path_params["run"])
-        path = folder / name
-        hidden = name.startswith(".") or "/" in name or "\\" in name or "\0" in name
-        if hidden or not path.is_file() or not within(folder, path):
-            raise InputError(f"the run {folder.name} has no file {name[:80]!r}: go back to the run.")
-        return path
-
-    async def _events(self, request: Request) -> Response:
-        names = list(dict.fromkeys(request.query_params.getlist("run")))
-        shown = ("chip",) if len(names) > 1 else PARTS
-        watches: list[live.Watch] = [live.RunWatch(self.root, name, self.desk, self.part, shown) for name in names[:6]]
+async def told_of(
+    root: Path, watched: list[str], resumed: Resumed, gone: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[str]:
+    """The rows whenever they change, and the curves of the runs that are looked at whenever these are written."""
+    before: Any = None
+    stamps: dict[str, Any] = {}
+    while not await gone():
         try:
-            for name in names:
-                place(self.root, name)
-        except ThalwegError:
-            watches = []
-        stream = live.events(watches or [live.ListWatch(self.root, self.desk, self.part)], self.closing)
-        return StreamingResponse(stream, media_type="text/event-stream")
-
-    async def _static(self, request: Request) -> Response:
-        kind, names = _STATIC.get(request.path_params["name"], ("", ()))
-        if not names:
-            return self._said("there is nothing at this address: go back to the runs.")
-        return Response("\n".join(str(self._source(name)) for name in names), media_type=kind)
-
-    def _source(self, name: str) -> str:
-        loader: Any = self._templates.loader
-        return loader.get_source(self._templates, name)[0]
-
-
-@lru_cache(maxsize=1)
-def plotly() -> Any:
-    """Plotly's own program."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())
+            now: dict[str, Any] = {"runs": await run_in_threadpool(rows, root), "said": resumed.said()}
+        except (ThalwegError, OSError) as error:
+            now = {"runs": [], "said": {}, "error": str(error)}
+        if now != before:
+            before = now
+            yield _event("runs", now)
+        for name in watched:
+            try:
+                folder = chosen(root, name).path
+            except ThalwegError as error:
+                if stamps.get(name) != str(error):
+                    stamps[name] = str(error)
+                    yield _event("gone", {"run": name, "error": str(error)})
+                continue
+            seen = stamp(folder)
+            if stamps.get(name) != seen:
+                stamps[name] = seen
+                yield _event("metrics", {"run": name, "curves": await run_in_threadpool(curves, folder)})
+        await asyncio.sleep(_PAUSE)
 
 
-def listen(port: int | None, usual: int) -> socket.socket:
-    """A socket of this machine only.
+class _Guarded:
+    """Lets through what has the token and was asked of this machine by name: another site's page has neither."""
 
-    **Arguments:** `port`; `None` for the `usual` one, or any free one if that is taken; 0 for any free one.
+    def __init__(self, app: Any, token: str, port: int):
+        self.app, self.token = app, token
+        self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
-    **Raises:** `InputError` if the port cannot be had.
-    """
-    wanted = usual if port is None else port
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((HOST, wanted))
-    except OSError as error:
-        bound.close()
-        if port is None:
-            return listen(0, usual)
-        raise InputError(
-            f"port {wanted} of {HOST} cannot be had ({error.strerror}): choose another with --port, or leave it out."
-        ) from None
-    return bound
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope)
+        given, origin = request.path_params.get("token", ""), request.headers.get("origin")
+        ours = request.headers.get("host") in self.hosts
+        ours &= origin is None or origin in {f"http://{host}" for host in self.hosts}
+        if not (ours and hmac.compare_digest(given.encode(), self.token.encode())):
+            refusal = PlainTextResponse("The address lacks the token that `thalweg ui` printed.\n", 403)
+            await refusal(scope, receive, send)
+            return
+
+        async def sealed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                told = {name.lower() for name, _ in message["headers"]}
+                more = {b"content-security-policy": _OWN, b"referrer-policy": "no-referrer",
+                        b"cache-control": "no-store", b"x-content-type-options": "nosniff"}  # fmt: skip
+                message["headers"] += [(name, value.encode()) for name, value in more.items() if name not in told]
+            await send(message)
+
+        await self.app(scope, receive, sealed)
 
 
-def serve(root: Path, bound: socket.socket, ready: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C; `ready` gets its address once it answers."""
-    import uvicorn
+def _file(package: str, name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return Response((importlib.resources.files(package) / "templates" / name).read_bytes(), media_type=kind)
 
-    token, port = secrets.token_urlsafe(24), bound.getsockname()[1]
-    site = Site(root, token, lambda: server.should_exit)
-    config = uvicorn.Config(site.app(port), log_config=None, lifespan="off", ws="none", http="h11", access_log=False,
-                            server_header=False, timeout_graceful_shutdown=2)  # fmt: skip
-    server = uvicorn.Server(config)
-    bound.listen(64)  # so that whoever is told the address now finds it
-    ready(f"http://{HOST}:{port}/{token}/")
-    try:
-        server.run(sockets=[bound])
-    except KeyboardInterrupt:
-        return
-    finally:
-        bound.close()
+    return answer
+
+
+async def _said(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 404 if request.method == "GET" else 409)
+
+
+def _event(kind: str, told: dict[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(told)}\n\n"
