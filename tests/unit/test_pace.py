@@ -42,5 +42,3 @@ def test_no_more_steps_than_do_good_and_no_fewer_than_are_a_training(clock, tmp_
     assert "by heart" in said[-2]
     assert paced(tmp_path / "least", clock, 6.1, least=100, most=400, note=said.append) == 100
     assert "take longer" in said[-2]
-
-
