@@ -24,7 +24,7 @@ pytest.importorskip("starlette", reason="the extra `ui` is not installed")
 
 import httpx
 
-from thalweg.page.actions import Resumed, cancel
+from thalweg.page.actions import Cancelled, Resumed
 from thalweg.page.live import curves, details, rows
 from thalweg.page.server import application
 
@@ -140,6 +140,7 @@ def test_long_metrics_are_thinned_and_what_is_not_finite_is_a_gap(tmp_path):
     assert len(found["loss"]["step"]) == 400
     assert found["loss"]["step"][-1] == 100_000
     assert found["loss"]["value"][-1] is None
+    assert found["loss"]["step"][0] < 1000  # from the beginning on
     assert found["loss"]["value"][-2] == found["loss"]["step"][-2]
 
 
@@ -189,7 +190,72 @@ def test_cancel_reaches_the_process_that_holds_the_run_and_no_other(client, tmp_
         process.wait()
         process.stdout.close()  # pyright: ignore[reportOptionalMemberAccess]
     with pytest.raises(InputError, match="not running"):
-        cancel(Run.open(folder))
+        Cancelled().ask(Run.open(folder))
+
+
+DEAF = """
+import sys, time
+from thalweg.runs import Run
+with Run.create(sys.argv[1], {"n": 1}, seed=0):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+# Stops some time after it was asked, and tells how often it was.
+SLOW = """
+import signal, sys, time
+from thalweg.runs import Run
+heard = []
+with Run.create(sys.argv[1], {"n": 1}, seed=0):
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    print("held", flush=True)
+    while not heard:
+        time.sleep(0.05)
+    time.sleep(3)
+    sys.exit(len(heard))
+"""
+
+
+def holding(folder: Path, code: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    process.stdout.close()
+    return process
+
+
+def test_a_process_is_asked_once_and_one_that_would_die_of_it_not_at_all(client, tmp_path):
+    slow, deaf = holding(tmp_path / "slow", SLOW), holding(tmp_path / "deaf", DEAF)
+    try:
+        assert client.post(f"/{TOKEN}/runs/slow/cancel").status_code == 200
+        time.sleep(0.5)
+        assert "asked already" in client.post(f"/{TOKEN}/runs/slow/cancel").json()["said"]
+        refused = client.post(f"/{TOKEN}/runs/deaf/cancel")
+        assert refused.status_code == 409
+        assert "would kill it" in refused.json()["error"]
+        assert deaf.poll() is None
+        assert slow.wait(20) == 1
+    finally:
+        for process in (slow, deaf):
+            process.kill()
+            process.wait()
+
+
+def test_a_run_goes_on_once(tmp_path):
+    with pytest.raises(SystemExit), Run.create(tmp_path / "bad", {}, command=["no-such"], seed=0, dtype=None):
+        raise SystemExit(3)
+    resumed = Resumed()
+    resumed.begin(Run.open(tmp_path / "bad"))
+    process, _ = resumed._started["bad"]
+    with pytest.raises(InputError, match="going on already"):
+        resumed.begin(Run.open(tmp_path / "bad"))
+    process.wait(60)
+    assert "no-such" in resumed.said()["bad"]
+
+
+def test_a_result_that_is_no_table_breaks_nothing(client, tmp_path):
+    run = made(tmp_path, "one")
+    run.result_path.write_text("[1]")
+    assert client.get(f"/{TOKEN}/runs/one").json()["result"] == {}
 
 
 def test_only_stopped_runs_go_on_and_what_a_failure_said_is_told(client, tmp_path):
@@ -241,7 +307,9 @@ def test_ctrl_c_ends_the_page_quietly(tmp_path):
             break
         except OSError:
             time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    with urllib.request.urlopen(told["address"] + "events", timeout=5) as listened:  # a page that is still open
+        assert listened.readline() == b"event: runs\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode in (0, 130)
-    assert "Traceback" not in errors
+    assert errors.count("\n") == 1

@@ -108,6 +108,7 @@ def test_a_run_is_watched_to_its_end_and_another_is_cancelled_and_gone_on_with(p
     page.locator("#compare").focus()
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Side by side").wait_for()
+    page.locator("figure[data-metric=loss] path.line").nth(1).wait_for()  # the curves come by themselves
     assert page.locator("figure[data-metric=loss] path.line").count() == 2
     page.get_by_role("cell", name="200000", exact=True).first.wait_for()
 

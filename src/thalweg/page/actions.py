@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from thalweg.core.errors import InputError
@@ -16,18 +18,40 @@ from thalweg.runs.lock import holder
 _PROGRAM = "from thalweg.cli import main; main()"
 
 
-def cancel(run: Run) -> None:
-    """Ask the process of a run to stop at its next chunk of steps.
+class Cancelled:
+    """The processes that this page asked to stop; each is asked once, since a second signal would end it at once."""
 
-    **Raises:** `InputError` if no process, or none of ours, holds the run's lock.
-    """
-    process = holder(run.path)
-    if process is None:
-        raise InputError(f"{run.id} is not running: there is nothing to cancel.")
-    try:
-        os.kill(process, signal.SIGTERM)
-    except (ProcessLookupError, PermissionError) as error:
-        raise InputError(f"{run.id} cannot be cancelled (process {process}: {error.strerror}).") from error
+    def __init__(self) -> None:
+        self._asked: set[tuple[Path, int]] = set()
+
+    def ask(self, run: Run) -> str:
+        """Ask the process of a run to stop at its next chunk of steps.
+
+        **Returns:** what was done, in a sentence. **Raises:** `InputError` if no process, or none of ours, holds the
+        run's lock, or if the signal would kill it.
+        """
+        process = holder(run.path)
+        if process is None:
+            raise InputError(f"{run.id} is not running: there is nothing to cancel.")
+        if (run.path, process) in self._asked:
+            return "It was asked already: it stops at the end of its chunk of steps."
+        if not _listens(process):
+            raise InputError(f"{run.id} does not listen to a request to stop, which would kill it: stop it by hand.")
+        try:
+            os.kill(process, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError) as error:
+            raise InputError(f"{run.id} cannot be cancelled (process {process}: {error.strerror}).") from error
+        self._asked.add((run.path, process))
+        return "Stopping at the next chunk of steps."
+
+
+def _listens(process: int) -> bool:
+    """Whether a process handles SIGTERM; where the system does not say, that is believed."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{process}/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return True
 
 
 class Resumed:
@@ -42,6 +66,8 @@ class Resumed:
 
         **Raises:** `InputError` if it is running or done, or was not started by a command.
         """
+        if run.id in self._started and self._started[run.id][0].poll() is None:
+            raise InputError(f"{run.id} is going on already.")
         if run.status in ("running", "done"):
             raise InputError(f"{run.id} is {run.status}: only a run that was stopped can go on.")
         if not run.command:
@@ -52,6 +78,7 @@ class Resumed:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
         )
+        self.said()  # closes what an earlier attempt left
         self._said.pop(run.id, None)
         self._started[run.id] = process, errors
 

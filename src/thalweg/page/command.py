@@ -52,10 +52,11 @@ def command(root: Path | None, port: int, shown: bool, as_json: bool, quiet: boo
             click.echo(f"Showing the runs in {folder.absolute()}. Ctrl-C ends the page; runs go on.", err=True)
         if shown:
             webbrowser.open(address)
-        # The end does not wait for pages that still listen for events.
-        told = uvicorn.Config(application(folder, token, taken), log_level="error", timeout_graceful_shutdown=1)
+        # Pages that still listen for events see the end within one look, so that nothing has to be cut off.
+        site = application(folder, token, taken, lambda: server.should_exit)
+        server = uvicorn.Server(uvicorn.Config(site, log_level="error", timeout_graceful_shutdown=5))
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(told).run(sockets=[listening])
+            server.run(sockets=[listening])
 
 
 def _listening(port: int) -> socket.socket:

@@ -6,13 +6,14 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from thalweg.core.errors import InputError, ThalwegError
 from thalweg.runs import Run, RunInfo, list_runs, runs_root
 
 _POINTS = 400  # of a curve that are sent: more than a page has pixels for is not seen
-_TAIL = 4_000_000  # bytes of a metrics file that are read
+_WHOLE = 1_000_000  # bytes of a metrics file that are read as they are; of more, lines at even distances
+_LINE = 65_536  # bytes of the longest line that is read
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
@@ -44,6 +45,7 @@ def chosen(root: Path, name: str) -> Run:
 def details(run: Run) -> dict[str, Any]:
     """Options, results that are one number or one word, and what the run was made with."""
     result = run.read_result() if run.result_path.exists() else {}
+    result = result if isinstance(result, dict) else {}
     manifest = run.manifest
     made = {name: manifest.get(name) for name in ("started", "finished", "device", "cpu", "python", "platform")}
     return {
@@ -59,7 +61,7 @@ def details(run: Run) -> dict[str, Any]:
 def curves(folder: Path) -> dict[str, dict[str, list[Any]]]:
     """Each metric of a run over its steps, thinned to what a page can show; a gap where it is not finite."""
     found: dict[str, dict[str, list[Any]]] = {}
-    for row in _tail(folder / "metrics.jsonl"):
+    for row in _read(folder / "metrics.jsonl"):
         for name, value in row.items():
             if name not in ("step", "seconds"):
                 curve = found.setdefault(name, {"step": [], "value": []})
@@ -77,23 +79,34 @@ def stamp(folder: Path) -> tuple[int, int]:
     return seen.st_size, seen.st_mtime_ns
 
 
-def _tail(path: Path) -> list[dict[str, Any]]:
-    """The whole lines in the last `_TAIL` bytes; a line that is none is passed over, for the file is being written."""
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Rows from the first to the newest; a line that is none is passed over, for the file is being written."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _TAIL))
-            lines = file.read(_TAIL).split(b"\n")
+            lines = file.read(size).split(b"\n")[:-1] if size <= _WHOLE else _spread(file, size)
     except OSError:
         return []
-    found = []
-    for line in lines[1 if size > _TAIL else 0 : -1]:
+    found: list[dict[str, Any]] = []
+    for line in lines:
         try:
             row = json.loads(line)
-            found.append(row | {"step": int(row["step"])})
+            if not found or int(row["step"]) > found[-1]["step"]:
+                found.append(row | {"step": int(row["step"])})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
     return found
+
+
+def _spread(file: BinaryIO, size: int) -> list[bytes]:
+    """Lines at even distances in a long file, the first and the last whole one among them."""
+    lines = [file.readline(_LINE)]
+    for i in range(1, _POINTS):
+        file.seek(i * size // _POINTS)
+        file.readline(_LINE)  # the rest of the line that the place lies in
+        lines.append(file.readline(_LINE))
+    file.seek(max(0, size - _LINE))
+    return [*lines, file.read(_LINE).rpartition(b"\n")[0].rpartition(b"\n")[2]]
 
 
 def _last(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from thalweg.core.errors import InputError, ThalwegError
-from thalweg.page.actions import Resumed, cancel
+from thalweg.page.actions import Cancelled, Resumed
 from thalweg.page.live import chosen, curves, details, rows, stamp
 
 _PAUSE = 0.7  # seconds between looks at the directories
@@ -39,18 +39,21 @@ _FILES = {
 }
 
 
-def application(root: Path, token: str, port: int) -> Starlette:
+def application(root: Path, token: str, port: int, closing: Callable[[], bool] = lambda: False) -> Starlette:
     """The page over the runs in `root`, below `/token/`, for requests that name this machine and this port.
 
-    **Arguments:** `root`, of the runs; `token`, without which nothing is told; `port`, that the page is served on.
+    **Arguments:** `root`, of the runs; `token`, without which nothing is told; `port`, that the page is served on;
+    `closing`, whether the server is about to end.
     """
-    resumed = Resumed()
+    resumed, cancelled = Resumed(), Cancelled()
 
     async def events(request: Request) -> Response:
         watched = [name for name in request.query_params.get("runs", "").split(",") if name]
-        return StreamingResponse(
-            told_of(root, watched, resumed, request.is_disconnected), media_type="text/event-stream"
-        )
+
+        async def gone() -> bool:
+            return closing() or await request.is_disconnected()
+
+        return StreamingResponse(told_of(root, watched, resumed, gone), media_type="text/event-stream")
 
     async def one(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(lambda: details(chosen(root, request.path_params["run"]))))
@@ -62,8 +65,7 @@ def application(root: Path, token: str, port: int) -> Starlette:
         return FileResponse(run.report_path, media_type="text/html", headers={"Content-Security-Policy": _REPORT})
 
     async def stop(request: Request) -> Response:
-        cancel(chosen(root, request.path_params["run"]))
-        return JSONResponse({"said": "Stopping at the next chunk of steps."})
+        return JSONResponse({"said": cancelled.ask(chosen(root, request.path_params["run"]))})
 
     async def go_on(request: Request) -> Response:
         await run_in_threadpool(resumed.begin, chosen(root, request.path_params["run"]))
