@@ -38,6 +38,17 @@ class AbstractHostField(abc.ABC):
         """The energies `[n]` and forces of `n` configurations, every leaf of `x` with leading axis `n`."""
 
 
+class KeptCompiled(AbstractHostField):
+    """A host field whose own JAX programs stay compiled where the loops around it run in Python (`jax.disable_jit`)."""
+
+    def __init__(self, field: AbstractHostField):
+        self.field = field
+
+    def value_and_force_batch(self, x: PyTree) -> tuple[Float[Array, " n"], PyTree]:
+        with jax.disable_jit(False):
+            return self.field.value_and_force_batch(x)
+
+
 def height(energy: Landscape | AbstractHostField, x: PyTree) -> Float[Array, ""]:
     """The energy at `x`, from a landscape or a host field."""
     return value_and_force(energy, x)[0] if isinstance(energy, AbstractHostField) else energy(x)

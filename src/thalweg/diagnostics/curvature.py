@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from thalweg.core.checks import check_scalar, fits, floating, positive, traced
-from thalweg.core.energy import AbstractHostField, Landscape
+from thalweg.core.energy import AbstractHostField, KeptCompiled, Landscape
 from thalweg.core.errors import InputError
 from thalweg.core.refresh import refreshing
 from thalweg.core.space import AbstractSpace, Box, Euclidean, Signs
@@ -103,7 +103,7 @@ def lowest_modes(
     dense = size <= DENSE if dense is None else dense
     if isinstance(energy, AbstractHostField):
         with jax.disable_jit():  # loops in Python, where the program can be called
-            found = _found(energy, space, x, count, key, dense, krylov, restarts)
+            found = _found(KeptCompiled(energy), space, x, count, key, dense, krylov, restarts)
     else:
         found = _found_compiled(energy, space, x, count, key, dense, krylov, restarts)
     if not traced(found) and count > int(found.free):

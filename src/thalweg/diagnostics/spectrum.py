@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
 from thalweg.core.checks import check_scalar, fits, floating, positive
-from thalweg.core.energy import AbstractHostField, Landscape
+from thalweg.core.energy import AbstractHostField, KeptCompiled, Landscape
 from thalweg.core.errors import InputError
 from thalweg.core.refresh import refreshing
 from thalweg.core.space import AbstractSpace, Box, Euclidean, Signs
@@ -101,7 +101,7 @@ def spectral_density(
     keys = jax.random.split(key, probes)
     if isinstance(energy, AbstractHostField):
         with jax.disable_jit():  # loops in Python, where the program can be called
-            return _density(energy, space, x, keys, krylov, width)
+            return _density(KeptCompiled(energy), space, x, keys, krylov, width)
     check_scalar(energy, x, "spectral_density")
     return _density_compiled(energy, space, x, keys, krylov, width)
 

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int, Key, PyTree
 
 from thalweg.core.checks import check_scalar, fits, floating, positive, traced
-from thalweg.core.energy import AbstractHostField, Landscape
+from thalweg.core.energy import AbstractHostField, KeptCompiled, Landscape
 from thalweg.core.errors import InputError, WalkError
 from thalweg.core.hooks import Hook
 from thalweg.core.refresh import refreshing
@@ -38,14 +38,14 @@ def _advance(method: AbstractSaddleSearch, energy: Landscape, space: AbstractSpa
 
 def _begun_on_host(method: AbstractSaddleSearch, field: AbstractHostField, space, x: PyTree, tol, key) -> Any:
     with jax.disable_jit():
-        return method.init(field, space, x, tol, key)
+        return method.init(KeptCompiled(field), space, x, tol, key)
 
 
 def _advance_on_host(method: AbstractSaddleSearch, field: AbstractHostField, space: AbstractSpace, state: Any) -> Any:
     # Without compilation the loops of the method run in Python, where the field can be called. A callback from inside
     # compiled code would do too, but a field that itself uses JAX can then wait for the thread that it runs on.
     with jax.disable_jit():
-        return method.step(field, space, state)
+        return method.step(KeptCompiled(field), space, state)
 
 
 @eqx.filter_jit
