@@ -180,7 +180,7 @@ def _explained(error: Exception) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return "the memory is not enough: choose a smaller batch or system, or a machine with more."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"the disk is full ({error.filename or error.strerror}): free some space and go on."
     if isinstance(error, RuntimeError) and "nable to initialize backend" in text:
         return f"JAX cannot start ({text.rstrip('.')}): unset JAX_PLATFORMS, or see `thalweg doctor`."

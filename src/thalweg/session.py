@@ -52,8 +52,9 @@ def start(
     try:
         jax.config.update("jax_enable_x64", x64)
         _choose(jax, device)
-        folder = _keep_programs(jax, note or (lambda sentence: print(sentence, file=sys.stderr)))
-        with _mending(folder):
+        note = note or (lambda sentence: print(sentence, file=sys.stderr))
+        folder = _keep_programs(jax, note)
+        with _mending(folder, note):
             yield folder
     finally:
         changed = getattr(jax.config, _CACHE) != before[_CACHE]
@@ -164,11 +165,19 @@ def _keep_programs(jax: Any, note: Callable[[str], object]) -> Path | None:
 
 
 @contextmanager
-def _mending(folder: Path | None) -> Iterator[None]:
-    """Remove what a killed process left half written: JAX would warn of it in every run and never replace it."""
-    show = warnings.showwarning
+def _mending(folder: Path | None, note: Callable[[str], object]) -> Iterator[None]:
+    """Remove what a killed process left half written: JAX would warn of it in every run and never replace it.
+
+    Where nothing more can be written, that is said once and not for every program.
+    """
+    show, told = warnings.showwarning, []
 
     def heal(message: Warning | str, *rest: Any, **named: Any) -> None:
+        if folder and str(message).startswith("Error writing persistent compilation cache entry"):
+            if not told:
+                told.append(message)
+                note(f"Compiled programs are not kept: {folder} cannot be written or is full.")
+            return None
         found = re.match(r"Error reading persistent compilation cache entry for '([^']+)'", str(message))
         if not found:
             return show(message, *rest, **named)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference.published import published
 
 from thalweg.diagnostics.critical import moments
 from thalweg.diagnostics.crossing import crossings
@@ -14,8 +15,8 @@ from thalweg.methods.cluster import SwendsenWang
 from thalweg.methods.trace import Trace
 from thalweg.verbs.sample import sample
 
-EXACT = 2 / np.log(1 + np.sqrt(2))  # Onsager, Phys. Rev. 65, 117 (1944)
-UNIVERSAL = 0.61069  # Kamieniarz & Blote, J. Phys. A 26, 201 (1993), periodic square
+EXACT = published("onsager_temperature").value
+UNIVERSAL = published("square_binder")
 TEMPERATURES = [2.25, 2.29]
 
 
@@ -33,6 +34,10 @@ def observed(size: int, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(order), np.stack(energy)
 
 
+def test_the_published_temperature_is_the_closed_form():
+    published("onsager_temperature").agrees(2 / np.log(1 + np.sqrt(2)))
+
+
 @pytest.mark.slow
 def test_the_critical_temperature_of_the_square_lattice():
     sizes, key = (8, 16, 32, 64), jax.random.key(0)
@@ -48,8 +53,8 @@ def test_the_critical_temperature_of_the_square_lattice():
     assert abs(found.critical.value - EXACT) < 2e-3 * EXACT
     # An interval of 95 % misses for one seed in twenty; for this one it does not.
     assert found.critical.low < EXACT < found.critical.high
-    # The statistical error is near 0.0015: 0.006 are four of it, a rate of 1e-4.
-    assert abs(found.universal.value - UNIVERSAL) < 0.006
+    # The statistical error is near 0.0015, of which the tolerance is four: a rate of 1e-4.
+    UNIVERSAL.agrees(found.universal.value)
     assert found.universal.error < 0.003
     # Without any knowledge of exponents the limit is less sharp, and as true.
     plain = crossings(of).critical

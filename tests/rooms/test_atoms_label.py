@@ -177,5 +177,5 @@ def test_sigkill_and_resume(tmp_path):
     assert 3 <= kept < 20
     assert not (out / "labelled.xyz").exists()
     subprocess.run([*line, str(out)], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*line, str(tmp_path / "whole"), "--workers", "2"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*line, str(tmp_path / "whole"), "--where", "local:2"], check=True, stdout=subprocess.DEVNULL)
     assert (out / "labelled.xyz").read_bytes() == (tmp_path / "whole" / "labelled.xyz").read_bytes()

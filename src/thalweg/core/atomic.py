@@ -6,7 +6,9 @@ import errno
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from thalweg.core.errors import ThalwegError
 
@@ -47,12 +49,31 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
     return path
 
 
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
+    """Write arrays by name to an `.npz` file, whole or not at all.
+
+    **Returns:** the path. **Raises:** as `write_atomic`.
+    """
+    import io
+
+    import numpy as np
+
+    packed, plain = io.BytesIO(), dict[str, Any]({name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(packed, **plain)
+    return write_atomic(path, packed.getvalue())
+
+
 def unwritable(path: Path, error: OSError) -> ThalwegError:
     """The error that says in one sentence why `path` cannot be written and what to do."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if is_full(error):
         return ThalwegError(f"{path} cannot be written ({reason}): free some space and go on; what was there is whole.")
     return ThalwegError(f"{path} cannot be written ({reason}): choose another place with --out.")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no space left, on the disk or for this user or this file."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def remove_stale(folder: Path) -> list[Path]:

@@ -37,6 +37,12 @@ class WalkError(ThalwegError):
         return self.sentence
 
 
+def shown(value: object, most: int = 80) -> str:
+    """What a file holds as an error quotes it: its `repr`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 20]}... ({len(text)} characters)"
+
+
 def require(module: str, *, extra: str | None = None, package: str | None = None):
     """Import an optional module by name.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,11 +79,42 @@ def load_state(path: str | os.PathLike[str], template: S) -> tuple[S, int]:
     for name, leaf in named_leaves(template):
         if is_array(leaf):
             _check_fit(path, name, stored.get(name), leaf, name in growing)
-            leaf = _rebuilt(leaf, tensors.pop(name), stored[name])
+            try:
+                leaf = _rebuilt(leaf, tensors.pop(name), stored[name])
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(path, f"{name} does not hold what its description says") from error
         leaves.append(leaf)
     if tensors:
         raise InputError(f"{path} does not fit this walk: it holds {min(tensors)}, which is unknown here: {_REMEDY}")
     return jax.tree.unflatten(jax.tree.structure(template), leaves), int(metadata["step"])
+
+
+def load_built(path: str | os.PathLike[str], build: Callable[[], S], what: str) -> S:
+    """The state in `path`, of whatever `build` makes of the description in the same file.
+
+    **Arguments:** `build`, of which only the shapes are worked out; `what` that is, for messages.
+
+    **Raises:** as `load_state`, and where nothing can be built, or more than the file holds.
+    """
+    import equinox as eqx
+    import jax
+    import numpy as np
+
+    path = Path(path)
+    try:
+        shapes = eqx.filter_eval_shape(build)
+        leaves = [leaf for leaf in jax.tree.leaves(shapes) if isinstance(leaf, jax.ShapeDtypeStruct)]
+        needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+        if any(size < 0 for leaf in leaves for size in leaf.shape):
+            raise ValueError("it has negative sizes")
+    except Exception as error:  # a description that is wrong makes the builder raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise damaged(path, f"its description is not that of {what}: {reason}") from error
+    if needed > path.stat().st_size:
+        raise damaged(path, f"it does not fit its description, {what} of {needed} bytes")
+    described = lambda leaf: jax.numpy.asarray(np.zeros(leaf.shape, leaf.dtype))  # noqa: E731
+    template = jax.tree.map(lambda leaf: described(leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, shapes)
+    return load_state(path, template)[0]
 
 
 def saved_step(path: str | os.PathLike[str]) -> int | None:
@@ -208,7 +240,26 @@ def read_tensors(path: Path) -> tuple[dict[str, bytearray], dict[str, str]]:
         raise InputError(f"{path} is no checkpoint of a walk (its format is {metadata.get('format')!r}): name another.")
     if metadata.get("sha256") != _digest(tensors, metadata):
         raise damaged(path, "its content does not have the hash that it was written with")
+    _check_metadata(path, metadata)
     return tensors, metadata
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """What follows believes the texts: a file of somebody else's making has a hash that is right as well."""
+    try:
+        tables = [json.loads(metadata[key]) for key in ("leaves", "constants", "extra")]
+        step = metadata["step"]
+    except (KeyError, ValueError, RecursionError) as error:
+        raise damaged(path, "its description is not readable") from error
+    leaves = tables[0].values() if all(isinstance(table, dict) for table in tables) else [None]
+    if not (step.isascii() and step.isdigit() and len(step) < 19) or not all(map(_is_described, leaves)):
+        raise damaged(path, "its description is not that of a state")
+
+
+def _is_described(leaf: Any) -> bool:
+    if not isinstance(leaf, dict) or not isinstance(leaf.get("dtype"), str) or not isinstance(leaf.get("shape"), list):
+        return False
+    return all(type(size) is int and 0 <= size < 2**62 for size in leaf["shape"])
 
 
 def damaged(path: Path, reason: str) -> InputError:

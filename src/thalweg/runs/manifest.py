@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from thalweg.core.atomic import is_full
 from thalweg.core.errors import InputError, ThalwegError, WalkError
 
 STATUSES = ("running", "done", "failed", "cancelled")
@@ -134,6 +135,9 @@ def check_inputs(folder: Path, manifest: dict[str, Any], files: list[dict[str, A
     """
     known = [(entry.get("sha256"), entry.get("path")) for entry in manifest["inputs"]]
     if len(known) != len(files):
+        for _, path in known:
+            if path and not Path(path).exists():
+                raise InputError(f"{path}, with which the run in {folder} began, is gone: put it back.")
         raise InputError(f"{folder} holds a run with {len(known)} input files, not {len(files)}: choose another --out.")
     for (digest, path), file in zip(known, files, strict=True):
         if digest != file["sha256"]:
@@ -171,4 +175,6 @@ def said(error: BaseException) -> str:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "Stopped at once on request."
+    if is_full(error):
+        return "The disk is full: free some space and go on."
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -65,7 +65,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             rows.append(row | {"step": int(row["step"])})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise InputError(f"{path}, line {number}, is no metrics line: delete that line.") from error
     return rows
 

@@ -53,14 +53,21 @@ class Points:
             return None
         tensors, metadata = read_tensors(path)
         names, described = json.loads(metadata["extra"]).get("names"), json.loads(metadata["leaves"])
-        if not isinstance(names, list) or len(names) != len(tensors):
+        if (
+            not isinstance(names, list)
+            or len(names) != len(tensors)
+            or not all(isinstance(name, str) for name in names)
+        ):
             raise damaged(path, "it is no finished batch")
 
         def array(place: str) -> np.ndarray:
             leaf = described[place]
             return np.frombuffer(tensors[place], np.dtype(leaf["dtype"])).reshape(leaf["shape"])
 
-        return {name: array(f"state[{place}]") for place, name in enumerate(names)}
+        try:
+            return {name: array(f"state[{place}]") for place, name in enumerate(names)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, "its arrays are not what their description says") from error
 
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep some arrays under `name`, in a file that appears in one move.

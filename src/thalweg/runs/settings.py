@@ -23,7 +23,7 @@ def read_settings(config: Path | None, kinds: dict[str, type], **told: Any) -> t
     if config is not None:
         try:
             tables = tomllib.loads(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{config}: cannot be read as TOML ({error}): correct it.") from error
     if unknown := set(tables) - set(kinds):
         known = " and ".join(f"[{name}]" for name in kinds)
@@ -42,4 +42,7 @@ def _made(kind: Any, name: str, table: Any, told: dict[str, Any], config: Path |
         if default is not None and (not alike or isinstance(value, bool) != isinstance(default, bool)):
             raise InputError(f"{config}: {field} is {value!r}, but it must be of the kind of {default!r}.")
     above = {field: value for field, value in told.items() if field in fields and value is not None}
-    return kind(**{**table, **above})
+    try:
+        return kind(**{**table, **above})
+    except InputError as error:
+        raise InputError(f"{config}: {error}" if table else str(error)) from None

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from thalweg.core.blocks import read_at_most
 from thalweg.core.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def text_of(path: Path) -> str:
 
     try:
         with open_with_compression(str(path), "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = read_at_most(file, _MOST_BYTES)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read ({reason}): is it a whole, readable file?") from None

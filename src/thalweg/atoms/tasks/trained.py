@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from thalweg.atoms.data.check import symbol
@@ -21,7 +20,7 @@ from thalweg.atoms.model.committee import Committee
 from thalweg.atoms.model.gto import Shape
 from thalweg.atoms.model.network import AbstractNetwork
 from thalweg.core.errors import InputError, PrecisionError
-from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
+from thalweg.runs.checkpoint import damaged, load_built, read_tensors, save_state
 
 FILE = "potential.safetensors"  # what a run directory calls its potential
 SHIPPED = {"ethanol": "ethanol_gfn2_potential.safetensors"}
@@ -93,12 +92,13 @@ def load_trained(name: str | os.PathLike[str]) -> Trained:
     try:
         shape = Shape(**told["shape"])
         elements = tuple(int(number) for number in told["elements"])
-        template = eqx.filter_eval_shape(_built, told["kind"], shape, elements, told["atoms"], told["members"])
-        template = jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), template)
+        kind, atoms, members = told["kind"], told["atoms"], told["members"]
         energies = {int(number): float(energy) for number, energy in told["energies"].items()}
-    except (KeyError, TypeError, ValueError) as error:
+        card = dict(told["card"])
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise damaged(path, f"its description is not that of a potential: {error}") from error
-    return Trained(load_state(path, template)[0], energies, dict(told["card"]), str(name))
+    net = load_built(path, lambda: _built(kind, shape, elements, atoms, members), "a potential")
+    return Trained(net, energies, card, str(name))
 
 
 def _built(kind: Kind, shape: Shape, elements: tuple[int, ...], atoms: int | None, members: int | None):

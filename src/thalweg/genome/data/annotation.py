@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.genome.data.features import Features, Part, read_features
 from thalweg.genome.data.text import Note, Source, located, silent
 
@@ -94,12 +94,14 @@ def _lineage(path: Path, features: Features, key: str) -> list[str]:
         owner = features.owners.get(found[-1])
         if owner is None:
             line = features.parts[key][0].line
-            raise InputError(f"{path}, line {line}: its parent {found[-1]!r} is nowhere in the file: add that line.")
+            raise InputError(
+                f"{path}, line {line}: its parent {shown(found[-1])} is nowhere in the file: add that line."
+            )
         if not owner.parent or owner.kind.endswith("gene"):
             return found
         if owner.parent in found:
             line = features.parts[key][0].line
-            raise InputError(f"{path}, line {line}: its parent {key!r} descends from itself: correct Parent=.")
+            raise InputError(f"{path}, line {line}: its parent {shown(key)} descends from itself: correct Parent=.")
         found.append(owner.parent)
 
 
@@ -108,12 +110,12 @@ def _transcript(path: Path, features: Features, key: str, gene: str, counts: Cou
     first = parts[0]
     for part in parts:
         if part.sign not in _SIGNS:
-            raise InputError(f"{path}, line {part.line}: the strand of this {part.kind} is {part.sign!r}: write + or "
-                             "-, or take it out.")  # fmt: skip
+            raise InputError(f"{path}, line {part.line}: the strand of this {part.kind} is {shown(part.sign)}: write "
+                             "+ or -, or take it out.")  # fmt: skip
         if (part.chromosome, part.sign) != (first.chromosome, first.sign):
             raise InputError(
-                f"{path}, line {part.line}: the transcript {owner.name!r} is on {part.chromosome} {part.sign} here and "
-                f"on {first.chromosome} {first.sign} in line {first.line}: give each place a name of its own."
+                f"{path}, line {part.line}: the transcript {shown(owner.name)} is on {part.chromosome} {part.sign} "
+                f"here and on {first.chromosome} {first.sign} in line {first.line}: give each place a name of its own."
             )
     exons = [part for part in parts if part.kind == "exon"]
     if not exons:

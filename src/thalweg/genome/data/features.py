@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.genome.data.text import lines
 
 # Lines of these kinds give a transcript its exons; `CDS` and what follows only where there is no `exon`.
@@ -91,8 +91,8 @@ def _coordinates(fields: list[str], path: Path, number: int) -> tuple[int, int]:
     try:
         start, end = int(fields[3]), int(fields[4])
     except ValueError:
-        raise InputError(f"{path}, line {number}: {fields[3]!r} to {fields[4]!r} are no whole numbers: write the first "
-                         "and the last base, counted from 1.") from None  # fmt: skip
+        raise InputError(f"{path}, line {number}: {shown(fields[3])} to {shown(fields[4])} are no whole numbers: write "
+                         "the first and the last base, counted from 1.") from None  # fmt: skip
     if not 1 <= start <= end < _FAR:
         raise InputError(f"{path}, line {number}: {start} to {end} is no stretch of bases counted from 1: write the "
                          "smaller end first.")  # fmt: skip

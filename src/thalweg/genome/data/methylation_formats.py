@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 
 CONTEXTS = ("CG", "CHG", "CHH")
 _CONTEXT_CODES = {"CG": 0, "CpG": 0, "CHG": 1, "CHH": 2}
@@ -141,7 +141,7 @@ def _numbers(texts: Sequence[str], line: np.ndarray, path: Path, kind: type[int]
     except (ValueError, OverflowError):
         at = next(at for at, text in enumerate(texts) if not _fits(text, kind))
     what = "whole number" if kind is int else "number"
-    raise InputError(f"{path}, line {line[at]}: {texts[at]!r} is no {what}: correct it.")
+    raise InputError(f"{path}, line {line[at]}: {shown(texts[at])} is no {what}: correct it.")
 
 
 def _fits(text: str, kind: type[int] | type[float]) -> bool:
@@ -154,7 +154,7 @@ def _fits(text: str, kind: type[int] | type[float]) -> bool:
 def _refuse(wrong: np.ndarray, texts: Sequence[str], line: np.ndarray, path: Path, what: str) -> None:
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise InputError(f"{path}, line {line[at]}: {texts[at]!r} {what}.")
+        raise InputError(f"{path}, line {line[at]}: {shown(texts[at])} {what}.")
 
 
 def _coded(columns, at: int | None, codes: dict[str, int], absent: int, line, path: Path, what: str) -> np.ndarray:
@@ -163,6 +163,6 @@ def _coded(columns, at: int | None, codes: dict[str, int], absent: int, line, pa
     found = [codes.get(text) for text in columns[at]]
     if None in found:
         row = found.index(None)
-        raise InputError(f"{path}, line {line[row]}: the {what} {columns[at][row]!r} is none of {', '.join(codes)}: "
-                         "correct it.")  # fmt: skip
+        raise InputError(f"{path}, line {line[row]}: the {what} {shown(columns[at][row])} is none of {', '.join(codes)}"
+                         ": correct it.")  # fmt: skip
     return np.array(found, np.int8)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int8
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.genome.data.labels import ACCEPTOR, DONOR, NONE
 from thalweg.genome.data.sequence import to_codes
 from thalweg.genome.data.text import Note, Source, lines, located, silent
@@ -52,7 +52,7 @@ def read_junctions(source: Source = "splice-junctions", *, note: Note = silent) 
                              "commas: name a file of such rows.")  # fmt: skip
         bases = fields[2].upper()
         if len(bases) != LENGTH or not _LETTERS.issuperset(bases):
-            raise InputError(f"{path}, line {number}: holds no {LENGTH} bases but {fields[2]!r}: correct the row.")
+            raise InputError(f"{path}, line {number}: holds no {LENGTH} bases but {shown(fields[2])}: correct the row.")
         labels.append(_LABELS[fields[0]])
         names.append(fields[1])
         texts.append(bases)

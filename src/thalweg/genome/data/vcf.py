@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.genome.data.bgzf import write_text
 from thalweg.genome.data.text import Note, Source, lines, located, silent
 
@@ -77,7 +77,7 @@ def read_vcf(source: Source, *, note: Note = silent) -> Variants:
         raise InputError(f"{path}: has no line #CHROM: name a VCF file with its header.")
     version = header[0].partition("##fileformat=VCFv")[2]
     if version and not version.startswith("4"):
-        raise InputError(f"{path}, line 1: is of the version {version!r}: convert it to VCF 4.")
+        raise InputError(f"{path}, line 1: is of the version {shown(version)}: convert it to VCF 4.")
     if not version:
         note(f"{path}: its first line does not name the format; it is read as VCF 4.2.")
         header.insert(0, "##fileformat=VCFv4.2")
@@ -99,7 +99,7 @@ def _record(line: str, columns: int, path: Path, number: int) -> Variant:
                          "the record.")  # fmt: skip
     chromosome, position, _, reference, alternatives = fields[:5]
     if not (position.isascii() and position.isdigit() and len(position) < 13):
-        raise InputError(f"{path}, line {number}: the position {position!r} is no whole number: count from 1.")
+        raise InputError(f"{path}, line {number}: the position {shown(position)} is no whole number: count from 1.")
     if not chromosome or not reference or not alternatives:
         raise InputError(f"{path}, line {number}: the chromosome, the reference or the alternative is empty: write "
                          "them, or . for no alternative.")  # fmt: skip

@@ -9,16 +9,14 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from thalweg.core.atomic import write_atomic
 from thalweg.core.errors import InputError
 from thalweg.genome.model.build import Shape, network
 from thalweg.genome.model.network import SpliceNetwork
-from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
+from thalweg.runs.checkpoint import damaged, load_built, read_tensors, save_state
 
 FILE = "splice_network.safetensors"  # what a run directory calls its network
 SHIPPED = {"arabidopsis": "arabidopsis_splice_network.safetensors"}  # name -> file among the samples
@@ -59,11 +57,9 @@ def load_trained(name: str | os.PathLike[str]) -> Trained:
         raise InputError(f"{path}: holds no network for splice sites: name the directory of `thalweg genome train`.")
     try:
         shape, card = Shape(**told["shape"]), dict(told["card"])
-        template = eqx.filter_eval_shape(_built, shape)
-    except (KeyError, TypeError, ValueError, InputError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError, InputError) as error:
         raise damaged(path, f"its description is not that of a network: {error}") from error
-    template = jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), template)
-    return Trained(load_state(path, template)[0], shape, card, str(name))
+    return Trained(load_built(path, lambda: _built(shape), "a network"), shape, card, str(name))
 
 
 def _built(shape: Shape) -> SpliceNetwork:

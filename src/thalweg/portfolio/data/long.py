@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.portfolio.data.holdings import checked_quality
 from thalweg.portfolio.data.itr import Read
 from thalweg.portfolio.data.observations import Observation
@@ -65,7 +65,7 @@ def read_wide(table: Table, note: Note) -> Read:
 
 def read_carbon_majors(table: Table, note: Note) -> Read:
     """Emissions of producers of oil, gas, coal and cement by commodity in Mt CO2e, to be summed over commodities."""
-    entity, when, value = (table.named(name) or "" for name in ("parent_entity", "year", "total_emissions_MtCO2e"))
+    entity, when, value = (_needed(table, name) for name in ("parent_entity", "year", "total_emissions_MtCO2e"))
     commodity = table.named("commodity")
     read, seen = Read([], {}, []), {}
     for row in table.rows():
@@ -86,7 +86,7 @@ def read_carbon_majors(table: Table, note: Note) -> Read:
 
 def read_eu_ets(table: Table, note: Note) -> Read:
     """Verified emissions of installations in tonnes of CO2; `Excluded` is listed and left out."""
-    account, when, value = (table.named(name) or "" for name in ("account_id", "year", "tonnes_co2"))
+    account, when, value = (_needed(table, name) for name in ("account_id", "year", "tonnes_co2"))
     read = Read([], {}, [])
     for row in table.rows():
         amount = number(row, value, read.dropped)
@@ -97,6 +97,13 @@ def read_eu_ets(table: Table, note: Note) -> Read:
                                                  value))  # fmt: skip
     note(f"{table}: verified emissions of carbon dioxide alone, scope 1.")
     return read
+
+
+def _needed(table: Table, name: str) -> str:
+    found = table.named(name)
+    if found is None:
+        raise InputError(f"{table}: the column {name} is missing: add it.")
+    return found
 
 
 def _company(table: Table, row: Row) -> str:
@@ -112,7 +119,7 @@ def _factor(row: Row, value: str, column: str | None, unit: str) -> float:
         return 1.0
     mass = tonnes(unit)
     if mass is None:
-        raise InputError(f"{row.place(column or value)}: {unit!r} is no unit of CO2e: write t, kt or Mt CO2e.")
+        raise InputError(f"{row.place(column or value)}: {shown(unit)} is no unit of CO2e: write t, kt or Mt CO2e.")
     return mass[0]
 
 
@@ -121,7 +128,9 @@ def _scope(table: Table, row: Row) -> str:
     written = text(row, column)
     found = scope(written) if written else ""
     if found is None:
-        raise InputError(f"{row.place(column or '')}: there is no scope {written!r}: write s1, s2, s3, s1s2 or s1s2s3.")
+        raise InputError(
+            f"{row.place(column or '')}: there is no scope {shown(written)}: write s1, s2, s3, s1s2 or s1s2s3."
+        )
     return found
 
 

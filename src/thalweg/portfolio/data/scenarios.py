@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.portfolio.data.drivers import Growth, positive, spoken
 from thalweg.portfolio.data.places import Note, silent
 from thalweg.portfolio.data.tables import Row, Source, Table, read_tables
@@ -61,7 +61,7 @@ def read_scenarios(
         raise InputError(f"{table}: the column {absent[0]!r} is missing: a scenario has {', '.join(COLUMNS)}.")
     years = [column for column in table.columns if column and column not in columns.values()]
     if wrong := [column for column in years if not (column.isdecimal() and len(column) == 4)]:
-        raise InputError(f"{table}: the column {wrong[0]!r} is no year: only years follow the column unit.")
+        raise InputError(f"{table}: the column {shown(wrong[0])} is no year: only years follow the column unit.")
     if not years:
         raise InputError(f"{table}: has no column for a year: add one for each year after the column unit.")
     rows = _chosen(table, columns, region, variables)

@@ -148,8 +148,9 @@ def _sheets(path: Path, state: tuple[int, int]) -> tuple[Table, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # openpyxl on drop-down lists, which hold no values
         try:
-            values = openpyxl.load_workbook(path, data_only=True)
-            formulas = openpyxl.load_workbook(path)
+            with open(path, "rb") as file:  # openpyxl leaves a damaged file open
+                values = openpyxl.load_workbook(file, data_only=True)
+                formulas = openpyxl.load_workbook(file)
         except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise InputError(f"{path}: is no whole XLSX workbook ({reason}): copy or save it anew.") from None

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, shown
 from thalweg.portfolio.data.places import Dropped, dropped
 from thalweg.portfolio.data.tables import Row
 
@@ -28,12 +28,7 @@ def number(row: Row, column: str | None, lost: list[Dropped], *, strict: bool = 
     value = row.get(column)
     if value is None or column is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        found = _host(value)
-    elif isinstance(value, str):
-        found = _spelled(value)
-    else:
-        found = float(value)
+    found = _spelled(value) if isinstance(value, str) else _host(value)
     if found is not None and math.isfinite(found):
         return found
     if isinstance(value, str) and (value.lower() in _NOTHING or value.startswith("#")):
@@ -48,7 +43,10 @@ def number(row: Row, column: str | None, lost: list[Dropped], *, strict: bool = 
 def _host(value: Any) -> float | None:
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         return None
-    return float(value)  # scalars of numpy, decimals
+    try:
+        return float(value)  # Python's numbers, scalars of numpy, decimals
+    except OverflowError:  # an integer beyond all floats
+        return None
 
 
 def _spelled(value: str) -> float | None:
@@ -62,10 +60,10 @@ def _spelled(value: str) -> float | None:
 
 def _wrong(value: Any) -> str:
     if isinstance(value, str) and value.startswith("="):
-        return f"the formula {value} was never calculated: open and save the workbook in a spreadsheet program."
+        return f"the formula {shown(value)} was never calculated: open and save the workbook in a spreadsheet program."
     if isinstance(value, str) and "," in value:
-        return f"{value!r} is no number: write it without commas, with a point before decimals."
-    return f"{value!r} is no number: write one, or leave the cell empty."
+        return f"{shown(value)} is no number: write it without commas, with a point before decimals."
+    return f"{shown(value)} is no number: write one, or leave the cell empty."
 
 
 def text(row: Row, column: str | None) -> str:
@@ -88,7 +86,7 @@ def year(row: Row, column: str) -> int:
     head = written[:4] if _DATE.match(written) else written.removesuffix(".0")
     if head.isdecimal() and len(head) == 4:
         return int(head)
-    raise InputError(f"{row.place(column)}: {written!r} is no year: write it with four digits.")
+    raise InputError(f"{row.place(column)}: {shown(written)} is no year: write it with four digits.")
 
 
 def date(row: Row, column: str | None) -> datetime.date | None:
@@ -105,7 +103,7 @@ def date(row: Row, column: str | None) -> datetime.date | None:
         return value
     found = parsed_date(str(value))
     if found is None:
-        raise InputError(f"{row.place(column)}: {value!r} is no date: write it as 2022-12-31.")
+        raise InputError(f"{row.place(column)}: {shown(value)} is no date: write it as 2022-12-31.")
     return found
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from thalweg.core.atomic import write_arrays
 from thalweg.core.hooks import Hook, Store
 from thalweg.methods.crossing import Norm
 from thalweg.methods.parts import in_parts, part_name
@@ -53,12 +53,9 @@ class Attack(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write clean and pushed inputs, labels, targets, norms and successes to an .npz file, whole or not at all."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
         arrays: dict[str, Any] = {"clean": self.posed.x, "pushed": self.pushed, "y": self.posed.labels}
         arrays |= {"target": self.target, "norm": self.norm, "success": self.success, "place": self.posed.places}
-        plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
-        np.savez(temporary, **plain)
-        os.replace(temporary, path)
+        write_arrays(path, arrays)
 
 
 def attack(

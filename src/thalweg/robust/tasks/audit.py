@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from thalweg.core.atomic import write_arrays
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook, Store
 from thalweg.diagnostics.refinement import refine
@@ -122,11 +122,9 @@ class Audit(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write the arrays to an .npz file, whole or not at all."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
         arrays: dict[str, Any] = {k: v for k, v in self._asdict().items() if isinstance(v, np.ndarray)}
         arrays |= self.subject.pairs._asdict() | {"flagged": self.flagged, "ways": np.array(WAYS)}
-        np.savez(temporary, **arrays, energies=np.array(list(self.subject.energies)))
-        os.replace(temporary, path)
+        write_arrays(path, {**arrays, "energies": np.array(list(self.subject.energies))})
 
 
 def audit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from thalweg.core.atomic import write_arrays
 from thalweg.core.errors import InputError
 from thalweg.core.hooks import Hook, Store
 from thalweg.methods.parts import Arrays, in_parts, part_name
@@ -67,13 +67,10 @@ class Barrier(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write inputs, partners and paths to an .npz file, whole or not at all; profiles are padded with NaN."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
         names = ("images", "energies", "minima", "ridge", "saddle", "mode")
         stacked: dict[str, Any] = {name: np.stack([one[name] for one in self.arrays]) for name in names}
         stacked |= {name: _padded([one[name] for one in self.arrays]) for name in ("profile_arc", "profile_heights")}
-        clean, labels = np.asarray(self.posed.x), np.asarray(self.posed.labels)
-        np.savez(temporary, clean=clean, y=labels, pushed=np.asarray(self.partners), **stacked)
-        os.replace(temporary, path)
+        write_arrays(path, {"clean": self.posed.x, "y": self.posed.labels, "pushed": self.partners, **stacked})
 
 
 def barrier(

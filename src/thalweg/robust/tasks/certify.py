@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from thalweg.core.atomic import write_arrays
 from thalweg.core.errors import InputError, PrecisionError, ThalwegError
 from thalweg.core.hooks import Hook, Store
 from thalweg.methods.bounds import Ball, LinearBounds, Norm, largest_radius
@@ -70,12 +70,9 @@ class Certified(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write the brackets to an .npz file, whole or not at all."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
         arrays: dict[str, Any] = {"place": self.posed.places, "y": self.posed.labels, "certified": self.certified}
         arrays |= {"certified_radius": self.radius, "found_norm": self.found, "margin": self.margin}
-        plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
-        np.savez(temporary, **plain)
-        os.replace(temporary, path)
+        write_arrays(path, arrays)
 
 
 def pose_all(

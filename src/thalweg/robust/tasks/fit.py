@@ -16,7 +16,7 @@ from thalweg.methods.data import Batches
 from thalweg.robust.classifier import JaxClassifier
 from thalweg.robust.data import Classified
 from thalweg.robust.model import SmallNet, classification_loss
-from thalweg.runs.checkpoint import damaged, load_state, read_tensors, save_state
+from thalweg.runs.checkpoint import damaged, load_built, read_tensors, save_state
 from thalweg.verbs.train import from_loss, train
 
 NET = "net.safetensors"  # what a run directory calls a net that was trained on the spot
@@ -59,7 +59,6 @@ def load_net(path: str | os.PathLike[str]) -> SmallNet:
     """
     path = Path(path)
     sizes = json.loads(read_tensors(path)[1]["extra"]).get("small_net")
-    if not isinstance(sizes, list) or len(sizes) != 3:
+    if not isinstance(sizes, list) or len(sizes) != 3 or not all(type(size) is int for size in sizes):
         raise damaged(path, "it holds no small net")
-    inputs, hidden, classes = map(int, sizes)
-    return load_state(path, SmallNet(inputs, hidden, classes, key=jax.random.key(0)))[0]
+    return load_built(path, lambda: SmallNet(*sizes, key=jax.random.key(0)), "a small net")

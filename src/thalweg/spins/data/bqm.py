@@ -103,7 +103,7 @@ def parse_coo(path: Path, content: bytes, kind: Kind | None = None) -> Problem:
     text = page(path, content)
     table = rows(text, (3,), "`i i bias` or `i j bias`")
     ends = table.numbers[:, :2]
-    wrong = np.flatnonzero(((ends < 0) | (ends % 1 != 0)).any(axis=1))
+    wrong = np.flatnonzero(((ends < 0) | (ends >= 2**53) | (ends % 1 != 0)).any(axis=1))
     if wrong.size:
         shown = " ".join(f"{end:g}" for end in ends[wrong[0]].tolist())
         fault(path, int(table.lines[wrong[0]]), "variables counted from zero", shown)

@@ -45,10 +45,14 @@ def from_networkx(
 
 
 def _number(value: Any, where: str) -> float:
-    if not isinstance(value, numbers.Real) or not np.isfinite(float(value)):
+    try:
+        number = float(value) if isinstance(value, numbers.Real) else np.nan
+    except OverflowError:  # an integer beyond all floats
+        number = np.inf
+    if not np.isfinite(number):
         shown = repr(value)[:40].encode("ascii", "backslashreplace").decode("ascii")
         raise InputError(f"{where} is {shown}: give finite numbers.")
-    return float(value)
+    return number
 
 
 def parse(path: Path, content: bytes, suffix: str, kind: Kind | None = None) -> Problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -75,7 +74,7 @@ def read_samples(path: str | Path) -> Samples:
         array = _from_text(path) if kind == ".csv" else _from_archive(path) if kind == ".npz" else _from_array(path)
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, SyntaxError) as error:
+    except Exception as error:  # NumPy evaluates a damaged header, and its archives raise what their decoders do
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path}: cannot be read as a {kind} file of plain numbers ({reason}): save it anew."
@@ -84,11 +83,12 @@ def read_samples(path: str | Path) -> Samples:
 
 
 def _from_array(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    with open(path, "rb") as file:  # NumPy leaves a damaged file open
+        return np.load(file, allow_pickle=False)
 
 
 def _from_archive(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
         if "samples" in file.files:
             return np.asarray(file["samples"])
         tables = {name: array for name in file.files if (array := np.asarray(file[name])).ndim == 2}

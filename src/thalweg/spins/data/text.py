@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from thalweg.core.blocks import read_at_most
 from thalweg.core.errors import InputError
 
 MOST_SPINS = 10**8
@@ -52,7 +53,7 @@ def contents(path: Path) -> bytes:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = read_at_most(file, _MOST_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file: give the path of one with couplings or spins.") from None
     except (OSError, EOFError, zlib.error) as error:
