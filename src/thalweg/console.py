@@ -18,7 +18,7 @@ import click
 from thalweg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from thalweg.core.hooks import Hook
+    from thalweg.core.hooks import Executor, Hook
     from thalweg.methods.parts import World
     from thalweg.report import Page
     from thalweg.runs import Cancel, Run
@@ -34,7 +34,8 @@ class Console:
     """What a command gets as its first argument: the common options, and how to run and to answer.
 
     **Fields:** `json`, one JSON object on standard output and nothing else; `out`, the directory that was asked for;
-    `seed`; `quiet`; `device`, as asked for; `exit_code`, with which the command ends once its answer is printed.
+    `seed`; `quiet`; `device`, as asked for; `exit_code`, with which the command ends once its answer is printed;
+    `executor`, where independent tasks run (see `spread`), `None` for this process.
     """
 
     json: bool = False
@@ -43,6 +44,7 @@ class Console:
     quiet: bool = False
     device: Device | None = None
     exit_code: int = 0
+    executor: Executor | None = None
     _text: str | None = None
 
     def note(self, sentence: str) -> None:
@@ -162,6 +164,7 @@ class Running:
             parts=lambda words: self.hooks(words, keep=None),
             walk=lambda words, name, steps: self.hooks(words, steps, read=_metrics, keep=name),
             forget=lambda name: (folder / f"{name}.safetensors").unlink(missing_ok=True),
+            executor=self._console.executor,
         )
 
     def finish(
@@ -213,6 +216,26 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         help="Compute there, or fail where that is missing; by default on what JAX finds.",
     )
     return _with_options(function, "Seed of all random keys.", starts=True, more=[device])
+
+
+def spread(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command whose work falls into independent tasks the option --where; to be put under `common`.
+
+    It is no part of the configuration of a run: a run may be gone on with somewhere else.
+    """
+
+    @functools.wraps(function)
+    def command(console: Console, *args: Any, where: str | None, **options: Any) -> None:
+        from thalweg.scale import executor_for
+
+        console.executor = executor_for(where)
+        function(console, *args, **options)
+
+    return click.option(
+        "--where",
+        metavar="PLACE",
+        help="Where independent tasks run: local (a process per core), local:N or dask:ADDRESS; by default here.",
+    )(command)
 
 
 def looking(function: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ import click
 
 from thalweg.atoms.compare_command import compare
 from thalweg.atoms.walk_command import barrier, md, relax
-from thalweg.console import Console, common
+from thalweg.console import Console, common, spread
 
 
 @click.group()
@@ -38,11 +38,10 @@ def atoms() -> None:
 @click.option("--amplitude", type=float, default=0.05, show_default=True,
               help="Standard deviation of their displacements, in A.")  # fmt: skip
 @click.option("--skip-failed", is_flag=True, help="List frames that cannot be labelled, and leave them out.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
-              help="Processes; labels do not depend on it.")  # fmt: skip
 @click.option("--type-map", help="Symbols of DeePMD-kit's types, as in O,H, where the folder does not say them.")
 @common
-def label(console: Console, file: str, rattled: int, amplitude: float, skip_failed: bool, workers: int,
+@spread
+def label(console: Console, file: str, rattled: int, amplitude: float, skip_failed: bool,
           type_map: str | None, **options: Any) -> None:  # fmt: skip
     """Compute energies and forces of frames with a reference method, and write them to labelled.xyz.
 
@@ -50,7 +49,7 @@ def label(console: Console, file: str, rattled: int, amplitude: float, skip_fail
     Example:
       thalweg atoms label ethanol --method gfn2 --json
       thalweg atoms label molecule.xyz --rattled 50 --out first
-      thalweg atoms label frames.xyz --method pbe --workers 4 --out labels
+      thalweg atoms label frames.xyz --method pbe --where local:4 --out labels
       thalweg atoms label trajectory.xyz@::10 --method gfn2 --charge 1 --skip-failed
     """
     from thalweg.atoms.data.rattle import rattled as displaced
@@ -59,11 +58,10 @@ def label(console: Console, file: str, rattled: int, amplitude: float, skip_fail
     from thalweg.atoms.figures.label import label_page
     from thalweg.atoms.tasks.label import labelling
     from thalweg.runs import Points
-    from thalweg.scale import ProcessPool
 
     config = {"file": file, "type_map": type_map, "rattled": rattled, "amplitude": amplitude, **options,
-              "skip_failed": skip_failed, "workers": workers}  # fmt: skip
-    with console.run(config, files(file), free=("skip_failed", "workers")) as run:
+              "skip_failed": skip_failed}  # fmt: skip
+    with console.run(config, files(file), free=("skip_failed",)) as run:
         frames = read(file, type_map=type_map.split(",") if type_map else None, note=console.note)
         if rattled:
             frames = displaced(frames, rattled, amplitude, console.seed)
@@ -72,7 +70,7 @@ def label(console: Console, file: str, rattled: int, amplitude: float, skip_fail
             skip_failed=skip_failed,
             done=Points(run.directory.path / "blocks"),
             hooks=run.hooks("blocks of frames", keep=None),
-            executor=ProcessPool(workers) if workers > 1 else None,
+            executor=console.executor,
             note=console.note,
             **options,
         )

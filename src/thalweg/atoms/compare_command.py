@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, Running, common
+from thalweg.console import Console, Running, common, spread
 
 
 def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -42,6 +42,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("--energy-key", help="Where energies are found; by default REF_energy, energy or free_energy.")
 @click.option("--forces-key", help="Where forces are found; by default REF_forces or forces.")
 @common
+@spread
 def compare(console: Console, data: str, config: Path | None, **options: Any) -> None:
     """Compare networks that see coordinates, distances or orbitals, over frames, steps and seconds.
 

@@ -65,6 +65,15 @@ class Keeper(Protocol):
 
 
 @runtime_checkable
+class Pacer(Protocol):
+    """A hook that has a say in the length of chunks: processes that walk together must take the same steps."""
+
+    def common_steps(self, steps: int, /) -> int:
+        """The steps of the next chunk, where this process alone would take `steps`."""
+        ...
+
+
+@runtime_checkable
 class Store(Protocol):
     """Where the finished parts of a long task are kept under their names; a part is there whole, or not at all."""
 
@@ -82,6 +91,29 @@ class Executor(Protocol):
     """Where independent tasks run: this process, a pool, a cluster. Results come in the order of the tasks."""
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[Result]: ...
+
+
+@runtime_checkable
+class Arriving(Protocol):
+    """An executor that hands over each result as soon as it is there, so that it can be kept at once."""
+
+    def arrivals(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[tuple[int, Result]]:
+        """Each task's place and result, in any order; closing the iterator drops the tasks that have not begun."""
+        ...
+
+
+def arriving(
+    executor: Executor, function: Callable[[Task], Result], tasks: Iterable[Task]
+) -> Iterator[tuple[int, Result]]:
+    """The results with the places of their tasks: as they arrive if the executor can tell, otherwise in order."""
+    results: Any = (
+        executor.arrivals(function, tasks) if isinstance(executor, Arriving) else executor.map(function, tasks)
+    )
+    try:
+        yield from results if isinstance(executor, Arriving) else enumerate(results)
+    finally:
+        if hasattr(results, "close"):
+            results.close()
 
 
 class Serial:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, Running, common
+from thalweg.console import Console, Running, common, spread
 
 
 def _whole_numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int]:
@@ -32,6 +32,7 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each kind.")
 @click.option("--carried", is_flag=True, help="Also train as `genome train --bptt` does with each horizon.")
 @common
+@spread
 def memory(console: Console, run: str, **options: Any) -> None:
     """Measure how far back the errors of RUN travel, and whether what lies there is used.
 

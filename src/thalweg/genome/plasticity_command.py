@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, common
+from thalweg.console import Console, common, spread
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -49,6 +49,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
               help="Plan the steps of each pretraining for so much time.  [default: 10, without steps]")  # fmt: skip
 @click.option("--tune-steps", type=click.IntRange(1), default=2000, show_default=True, help="Of each fine-tuning.")
 @common
+@spread
 def plasticity(console: Console, fasta: str, annotation: str, methylation: str, to_fasta: str, to_annotation: str,
                config: Path | None, **options: Any) -> None:  # fmt: skip
     """Run the experiment on learning rates that methylation modulates, fixed beforehand, with its controls.

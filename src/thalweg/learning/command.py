@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, common
+from thalweg.console import Console, common, spread
 
 
 @click.group()
@@ -127,6 +127,7 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--slowing", is_flag=True, help="Also relaxation times on both sides of lambda_c.")
 @click.option("--sizes", callback=_counts, help="Numbers of items, as in 50,100,200: also finite-size scaling.")
 @common
+@spread
 def transition(
     console: Console, model: str | None, data: Path | None, parameter: str | None, points: int, seeds: int,
     lambdas: tuple[float, float] | None, trainings: int, slowing: bool, sizes: tuple[int, ...], **options: Any
@@ -163,7 +164,8 @@ def transition(
         found = find(of.problem, parameter=parameter, lambdas=lambdas, points=points, seeds=seeds, seed=console.seed,
                      done=done, hooks=hooks)  # fmt: skip
         besides = beside(of.problem, found.parameter, found.verdict.lambda_c, found.bounds, trained=trainings,
-                         slowing=slowing, sizes=sizes, seed=console.seed, done=done, hooks=hooks)  # fmt: skip
+                         slowing=slowing, sizes=sizes, seed=console.seed, done=done, hooks=hooks,
+                         executor=console.executor)  # fmt: skip
         answer = result(found, of.exact) | besides.result | {"data": of.data}
         page = transition_page(found, of, answer, beside_sections(besides))
         run.finish(answer | {"report": str(run.directory.report_path)}, page)

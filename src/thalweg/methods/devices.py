@@ -25,6 +25,11 @@ def mesh_of(devices: Sequence[Any] | None) -> Mesh | None:
     return None if devices is None or len(devices) == 1 else Mesh(np.array(devices), ("batch",))
 
 
+def beyond_process(mesh: Mesh | None) -> bool:
+    """Whether some of the devices belong to another process."""
+    return mesh is not None and mesh.is_multi_process
+
+
 def dividing(devices: Sequence[Any], size: int) -> Sequence[Any]:
     """The first devices, as many as can have equal parts of a batch of some size."""
     return devices[: max(count for count in range(1, len(devices) + 1) if size % count == 0)]
@@ -33,7 +38,19 @@ def dividing(devices: Sequence[Any], size: int) -> Sequence[Any]:
 def put_on_all(mesh: Mesh, tree: PyTree) -> PyTree:
     """The tree with its arrays on every device."""
     arrays, rest = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())), rest)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if beyond_process(mesh):
+        return eqx.combine(jax.tree.map(lambda leaf: _same_in_all(leaf, everywhere), arrays), rest)
+    return eqx.combine(jax.device_put(arrays, everywhere), rest)
+
+
+def _same_in_all(leaf: Any, everywhere: NamedSharding) -> Any:
+    """An array that every process has, as one array of all of them."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _same_in_all(jax.random.key_data(leaf), everywhere)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, everywhere, lambda index: values[index])
 
 
 def kept_on_all(mesh: Mesh, tree: PyTree) -> PyTree:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int, PyTree
 
 from thalweg.core.checks import bad_leaves, leaf_name, traced
 from thalweg.core.errors import InputError, PrecisionError
-from thalweg.core.hooks import Closer, Hook, Report, Resumer
+from thalweg.core.hooks import Closer, Hook, Pacer, Report, Resumer
 from thalweg.core.solution import Outcome
 from thalweg.methods.trace import Recorded, Trace, advance_recorded, recorded, taken
 
@@ -136,7 +136,10 @@ class _Drive(NamedTuple):
     def _chunks(self, carry: _Carry):
         """The carry after each chunk, with the names of the leaves that broke in it; at least one chunk."""
         size = self.chunk or (1 if self.hooks else 64)
+        pacers = [hook for hook in self.hooks if isinstance(hook, Pacer)]
         while True:
+            for pacer in pacers:
+                size = pacer.common_steps(size)
             start, clock = carry, time.perf_counter()
             carry = self.run(self.advance, self.judge, start, _count(min(int(start.step) + size, self.steps)))
             leaves: tuple[str, ...] = ()

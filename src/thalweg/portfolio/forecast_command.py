@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, common
+from thalweg.console import Console, common, spread
 
 # Spelled here as well, so that help needs no JAX; a test holds both lists together.
 MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "network", "trend",
@@ -37,6 +37,7 @@ MODELS = ("naive", "drift", "damped_drift", "itr", "ets", "theta", "arima", "net
 @click.option("--estimate", type=click.Choice(["sector-intensity"]),
               help="Fill in companies that report nothing, with an interval.  [default: leave them out]")  # fmt: skip
 @common
+@spread
 def forecast(console: Console, holdings: str, fundamentals: str | None, emissions: str | None, drivers: tuple[str, ...],
              scenario: str | None, evic_date: Any, **options: Any) -> None:  # fmt: skip
     """Forecast the emissions that a portfolio finances, with intervals of 80 and 95 %.
@@ -85,6 +86,7 @@ def forecast(console: Console, holdings: str, fundamentals: str | None, emission
         found = forecast_all(
             account, options["horizon"], model=model, base=base, drivers=steps, seed=console.seed, note=console.note,
             done=Points(going.directory.path / "parts"), hooks=going.hooks("forecasts of earlier years", keep=None),
+            executor=console.executor,
         )  # fmt: skip
         sheets = forecast_sheets(found)
         files = [write_sheets(sheets, going.directory.path / "forecast.xlsx"),
@@ -111,6 +113,7 @@ def forecast(console: Console, holdings: str, fundamentals: str | None, emission
 )
 @click.option("--scope", default="s1s2", show_default=True, help="Of the emissions, where the table knows scopes.")
 @common
+@spread
 def backtest(console: Console, emissions: str, origins: str, horizon: int, models: str, least_years: int,
              since: int | None, portfolios: int, scope: str) -> None:  # fmt: skip
     """Score models at earlier years, each from what was known then, for companies and for random portfolios.
@@ -139,7 +142,7 @@ def backtest(console: Console, emissions: str, origins: str, horizon: int, model
         found = score(
             panel, origins=years, horizon=horizon, models=names, portfolios=portfolios, seed=console.seed,
             note=console.note, done=Points(going.directory.path / "parts"),
-            hooks=going.hooks("forecasts of earlier years", keep=None),
+            hooks=going.hooks("forecasts of earlier years", keep=None), executor=console.executor,
         )  # fmt: skip
         sheets = backtest_sheets(found)
         files = [write_sheets(sheets, going.directory.path / "backtest.xlsx"),

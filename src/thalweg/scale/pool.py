@@ -7,27 +7,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from thalweg.core.errors import InputError, ThalwegError
+from thalweg.scale.settings import settings, usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# What changes the bits of a computation; a fresh process would start with the defaults.
-_SETTINGS = (
-    "jax_platforms",
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_numpy_dtype_promotion",
-    "jax_compilation_cache_dir",
-)
+_CACHE = "jax_compilation_cache_dir"
 
 
 class ProcessPool:
@@ -43,7 +35,7 @@ class ProcessPool:
     def __init__(self, workers: int | None = None, threads: int = 1):
         if threads < 1 or (workers is not None and workers < 1):
             raise InputError(f"ProcessPool: workers is {workers} and threads {threads}, but each must be at least 1.")
-        self.workers = max(1, _cores() // threads) if workers is None else workers
+        self.workers = max(1, usable_cores() // threads) if workers is None else workers
         self.threads = threads
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[Result]:
@@ -51,19 +43,24 @@ class ProcessPool:
 
         **Raises:** `InputError` if the function cannot travel; `ThalwegError` if a process died.
         """
+        return in_order(self.arrivals(function, tasks))
+
+    def arrivals(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[tuple[int, Result]]:
+        """As `map`, each result with the place of its task as soon as it is there."""
         tasks = list(tasks)
         return self._results(_packed(function), tasks) if tasks else iter(())
 
-    def _results(self, function: bytes, tasks: list[Any]) -> Iterator[Any]:
+    def _results(self, function: bytes, tasks: list[Any]) -> Iterator[tuple[int, Any]]:
         pool = ProcessPoolExecutor(
             min(self.workers, len(tasks)),
             mp_context=multiprocessing.get_context("spawn"),  # a fork of a process whose JAX has started hangs
             initializer=_settle,
-            initargs=(_settings(), self.threads, function),
+            initargs=(settings(_CACHE), self.threads, function),
         )
         try:
-            for future in [pool.submit(_call, task) for task in tasks]:
-                yield future.result()
+            places = {pool.submit(_call, task): place for place, task in enumerate(tasks)}
+            for future in as_completed(places):
+                yield places[future], future.result()
         except BrokenProcessPool as error:
             raise ThalwegError(
                 "a process of the pool died (it was killed, or memory ran out): call again to go on from what was "
@@ -73,14 +70,19 @@ class ProcessPool:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _settings() -> dict[str, Any]:
-    import jax
-
-    return {name: getattr(jax.config, name) for name in _SETTINGS}
+def in_order(arrivals: Iterator[tuple[int, Result]]) -> Iterator[Result]:
+    """The results in the order of their tasks; closing it closes the arrivals."""
+    early: dict[int, Result] = {}
+    due = 0
+    try:
+        for place, result in arrivals:
+            early[place] = result
+            while due in early:
+                yield early.pop(due)
+                due += 1
+    finally:
+        if hasattr(arrivals, "close"):
+            arrivals.close()  # type: ignore[attr-defined]
 
 
 def _packed(function: Callable) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from thalweg.console import Console, common, looking
+from thalweg.console import Console, common, looking, spread
 
 _KINDS = ("maxcut", "ising", "qubo", "boltzmann")
 _file = click.argument("file", type=click.Path(path_type=Path))
@@ -206,6 +206,7 @@ def learn(
 @click.option("--draws", type=click.IntRange(100), default=6000, show_default=True, help="Per chain, of eight.")
 @click.option("--power", type=float, help="Exponent 1/nu + omega of the correction; by default known or 1.")
 @common
+@spread
 def critical(console: Console, files: tuple[Path, ...], kind: Any, lattice: str | None, sizes: str, dimension: int,
              temperatures: str | None, draws: int, power: float | None) -> None:  # fmt: skip
     """Find the critical temperature of a lattice, or of your own couplings at several sizes.
@@ -227,5 +228,6 @@ def critical(console: Console, files: tuple[Path, ...], kind: Any, lattice: str 
     with console.run(config, list(files), free=()) as run:
         of = family(files, kind=kind, lattice=lattice, sizes=sizes, dimension=dimension, power=power)
         done, hooks = Points(run.directory.path / "parts"), run.hooks("temperatures and sizes", keep=None)
-        found = study(of, temperatures=temperatures, draws=draws, seed=console.seed, done=done, hooks=hooks)
+        found = study(of, temperatures=temperatures, draws=draws, seed=console.seed, done=done, hooks=hooks,
+                      executor=console.executor)  # fmt: skip
         run.finish(found.result, critical_page(found))

@@ -17,7 +17,6 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from thalweg.core.energy import AbstractHostField
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Store
 from thalweg.core.solution import Solution
 
 END = "end/"  # where the seeds of a followed block stand after it; a variable's name has no slash
@@ -79,9 +78,9 @@ _KEPT = 2  # a pool's workers see one sweep after another and would keep every p
 class Lanes(NamedTuple):
     """The function from a `Task` to a `Batch`; it can travel wherever the functions in it can.
 
-    **Fields:** `family`, `solve`, `observe`, `follow`, `done` and `label` of `sweep`; `wide`, whether it computes in 64
-    bits; `start`, the arrays of `x0`, or `begin`, the function that makes them; `words`, the
-    data of the key of the kind `impl`; `token`, which tells the programs of this sweep from those of others.
+    **Fields:** `family`, `solve`, `observe`, `follow` and `label` of `sweep`; `wide`, whether it computes in 64 bits;
+    `start`, the arrays of `x0`, or `begin`, the function that makes them; `words`, the data of the key of the kind
+    `impl`; `token`, which tells the programs of this sweep from those of others.
     """
 
     family: Callable
@@ -93,7 +92,6 @@ class Lanes(NamedTuple):
     impl: str
     follow: bool
     wide: bool
-    done: Store | None
     label: str | None
     token: str
 
@@ -102,8 +100,6 @@ class Lanes(NamedTuple):
         with jax.enable_x64(self.wide):
             run, seconds = self._compiled(task)
             arrays = self._followed(run, task) if self.follow else _host(run(*self._arguments(task))[0])
-        if self.done is not None and task.name is not None:
-            self.done.put(task.name, arrays)
         return Batch(arrays, seconds)
 
     def starts(self, indices: Int[np.ndarray, "seeds 3"]) -> PyTree:

@@ -20,10 +20,10 @@ from jaxtyping import Array, Key, PyTree
 from thalweg.core.checks import floating, leaf_name, traced
 from thalweg.core.energy import Landscape
 from thalweg.core.errors import InputError, WalkError
-from thalweg.core.hooks import Closer, Executor, Hook, Report, Resumer, Serial, Store
+from thalweg.core.hooks import Closer, Executor, Hook, Report, Resumer, Serial, Store, arriving
 from thalweg.core.solution import Outcome, Solution
 from thalweg.verbs.grid import Grid, dataset
-from thalweg.verbs.lanes import END, Batch, Lanes
+from thalweg.verbs.lanes import END, Batch, Lanes, Task
 
 Order = Literal["up", "down", "both"]
 _PASSES = {"up": (0,), "down": (1,), "both": (0, 1)}
@@ -65,7 +65,7 @@ def sweep(
     - `batch`: lanes that are computed together, by default 64, the last batch being padded; under `follow` a block of
       so many values, by default 16. It is the unit of retry.
     - `executor`: where batches run, by default here: threads (`ThreadPoolExecutor`) will do for small problems, which
-      use one core each; or `thalweg.scale.ProcessPool`. A chain that `follow` makes stays here.
+      use one core each; or `thalweg.scale.executor_for("local")`. A chain that `follow` makes stays here.
     - `done`: keeps finished batches (`thalweg.runs.Points`), so that a killed sweep is completed by calling again.
     - `label`: names `family`, `solve` and `observe` in the store; by default their compiled program is hashed, so that
       no change to them goes unnoticed.
@@ -79,10 +79,10 @@ def sweep(
     began = time.perf_counter()
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
     _check(key, seeds, order, follow, batch, executor, hooks)
-    lanes = _lanes(family, solve, observe, x0, key, follow, done, label)
+    lanes = _lanes(family, solve, observe, x0, key, follow, label)
     passes = _PASSES[order] if follow else (0,)
     grid = Grid(_values(values, _dtype(lanes), follow), seeds, passes, batch or _BATCH[follow])
-    batches = _followed(lanes, grid) if follow else _scattered(lanes, grid, executor or Serial())
+    batches = _followed(lanes, grid, done) if follow else _scattered(lanes, grid, executor or Serial(), done)
     try:
         found = _collected(batches, grid.batches(follow), hooks, began)
     finally:
@@ -96,43 +96,53 @@ def _versions() -> str:
     return json.dumps({name: version(name) for name in ("thalweg", "jax", "jaxlib", "numpy", "equinox")})
 
 
-def _lanes(family, solve, observe, x0, key, follow: bool, done, label) -> Lanes:
+def _lanes(family, solve, observe, x0, key, follow: bool, label) -> Lanes:
     begin = x0 if _makes_starts(x0) else None
     start = None if begin is not None else jax.tree.map(np.asarray, floating(x0, "sweep"))
     typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     words, impl = np.asarray(jax.random.key_data(typed)), str(jax.random.key_impl(typed))
     wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
-    return Lanes(family, solve, observe, start, begin, words, impl, follow, wide, done, label, uuid.uuid4().hex)
+    return Lanes(family, solve, observe, start, begin, words, impl, follow, wide, label, uuid.uuid4().hex)
 
 
-def _scattered(lanes: Lanes, grid: Grid, executor: Executor) -> Iterator[tuple[Batch, bool]]:
-    """Every batch in order, from the store or computed."""
+def _scattered(lanes: Lanes, grid: Grid, executor: Executor, done: Store | None) -> Iterator[tuple[Batch, bool]]:
+    """Every batch in order, from the store or computed; what arrives before its turn is kept at once."""
     tasks = list(grid.scattered())
-    if lanes.done is None:
-        kept: list[dict[str, np.ndarray] | None] = [None] * len(tasks)
-    else:
+    kept: list[dict[str, np.ndarray] | None] = [None] * len(tasks)
+    if done is not None:
         tasks = [task._replace(name=lanes.name(task)) for task in tasks]
-        kept = [lanes.done.get(str(task.name)) for task in tasks]
-    results = executor.map(lanes, [task for task, arrays in zip(tasks, kept, strict=True) if arrays is None])
+        kept = [done.get(str(task.name)) for task in tasks]
+    missing = [place for place, arrays in enumerate(kept) if arrays is None]
+    results, early = arriving(executor, lanes, [tasks[place] for place in missing]), {}
     try:
-        for arrays in kept:
-            yield (next(results), True) if arrays is None else (Batch(arrays, 0.0), False)
+        for place, arrays in enumerate(kept):
+            while arrays is None and place not in early:
+                at, found = next(results)
+                early[missing[at]] = found
+                _keep(done, tasks[missing[at]], found)
+            yield (early.pop(place), True) if arrays is None else (Batch(arrays, 0.0), False)
     finally:
-        if isinstance(results, Iterator) and hasattr(results, "close"):
-            results.close()  # type: ignore[attr-defined]  # a pool then drops what it has not begun
+        results.close()  # type: ignore[attr-defined]  # a generator; a pool drops what it has not begun
 
 
-def _followed(lanes: Lanes, grid: Grid) -> Iterator[tuple[Batch, bool]]:
+def _followed(lanes: Lanes, grid: Grid, done: Store | None) -> Iterator[tuple[Batch, bool]]:
     """Every block in order, each going on from where the one before ended."""
     x = None
     for task in grid.blocks():
         task = task._replace(x=lanes.starts(task.indices[0]) if x is None else x)
-        task = task if lanes.done is None else task._replace(name=lanes.name(task))
-        kept = None if lanes.done is None else lanes.done.get(str(task.name))
+        task = task if done is None else task._replace(name=lanes.name(task))
+        kept = None if done is None else done.get(str(task.name))
         found = lanes(task) if kept is None else Batch(kept, 0.0)
+        if kept is None:
+            _keep(done, task, found)
         ends = [found.arrays[f"{END}{place}"] for place in range(len(jax.tree.leaves(task.x)))]
         x = jax.tree.unflatten(jax.tree.structure(task.x), ends)
         yield found, kept is None
+
+
+def _keep(done: Store | None, task: Task, found: Batch) -> None:
+    if done is not None and task.name is not None:
+        done.put(task.name, found.arrays)
 
 
 def _collected(batches: Iterator[tuple[Batch, bool]], count: int, hooks: tuple[Hook, ...], began: float) -> list[Batch]:

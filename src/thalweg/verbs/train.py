@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from thalweg.core.checks import floating, traced
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook
+from thalweg.core.hooks import Hook, Pacer
 from thalweg.core.solution import Outcome, Solution
 from thalweg.methods.data import AbstractData, AbstractHostData
-from thalweg.methods.devices import kept_on_all, mesh_of, put_on_all, shared
+from thalweg.methods.devices import beyond_process, kept_on_all, mesh_of, put_on_all, shared
 from thalweg.methods.drive import Walk, drive
 from thalweg.methods.trace import Trace
 from thalweg.verbs.ending import concluded
@@ -121,7 +121,7 @@ def train(
       `t / (t + 9)`, so that the start is forgotten soon.
     - `stop`: early stopping; the best model is then the result.
     - `devices`: several that share every batch, each an equal part; the model is on all of them. Sums over a batch are
-      the same up to rounding.
+      the same up to rounding. Several processes (`thalweg.scale.together`) all call `train` alike.
     - `trace`: what to record of the `Training` (`walk.metrics["loss"]`); record 0 is of the start, where nothing has
       been measured and metrics are NaN.
     - `on_chunk`: hooks; a checkpoint among them resumes the training to the same bits.
@@ -140,6 +140,7 @@ def train(
         state, data = put_on_all(recipe.mesh, state), data if host else put_on_all(recipe.mesh, data)
     advance: Any = eqx.Partial(_advance_on_host if host else _advance, recipe, data)
     hooks = on_chunk if isinstance(on_chunk, tuple) else (on_chunk,)
+    _check_pace(recipe.mesh, hooks)
     judge = eqx.Partial(_judge, stop)
     end = drive(advance, state, steps, judge=judge, host=host, hooks=hooks, trace=trace)
     # The budget of steps is the aim of a training, not its failure.
@@ -168,6 +169,14 @@ def _check(model: PyTree, data: Any, others: PyTree, steps: int, ema: float | No
         raise InputError(f"train: ema is {ema}, but a decay lies between 0 and 1.")
     if throw and traced(model, data, others):
         raise InputError("train: nothing can be raised inside jit or vmap: pass throw=False and read `outcome`.")
+
+
+def _check_pace(mesh: Mesh | None, hooks: tuple[Hook, ...]) -> None:
+    if beyond_process(mesh) and not any(isinstance(hook, Pacer) for hook in hooks):
+        raise InputError(
+            "train: devices belong to several processes, which must keep in step: pass `on_chunk=team.hooks(...)` of "
+            "`with thalweg.scale.together(...) as team`."
+        )
 
 
 def _trainable(leaf: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from thalweg.atoms.tasks.train import Recipe, learnt, one_order, started
 from thalweg.atoms.tasks.trained import Trained
 from thalweg.atoms.tasks.training import Material
 from thalweg.core.errors import InputError, WalkError
-from thalweg.core.hooks import Store
+from thalweg.core.hooks import Hook, Store
 from thalweg.core.solution import Outcome
 from thalweg.methods.parts import Arrays, World, in_parts, part_name
 
@@ -140,18 +140,27 @@ def compared(of: Posed, effort: Effort, *, seed: int = 0, world: World | None = 
             for number in range(effort.seeds):
                 jobs[_name("training", of, ready, size, seed, number=number)] = Job(ready, size, number, {})
 
-    def compute(name: str) -> Arrays:
-        who, size, number, _ = jobs[name]
-        words = f"{who.name}, {size} frames, seed {number + 1} of {effort.seeds}"
-        hooks = world.walk(words, name, who.recipe.steps)
-        return trained_part(
-            who, _subset(of, size, seed, number), of.given.energies, of.test, seed=1000 * seed + number, hooks=hooks
-        )
-
-    parts = in_parts(list(jobs), compute, done=world.done, hooks=world.parts("trainings"), task="compare")
+    compute, hooks = _Training(jobs, of, effort.seeds, seed, world.walks), world.parts("trainings")
+    parts = in_parts(list(jobs), compute, done=world.done, hooks=hooks, task="compare", executor=world.executor)
     for name in jobs:
         world.forget(name)
     return [jobs[name]._replace(part=part) for name, part in parts.items()]
+
+
+class _Training(NamedTuple):
+    """The training and measurement of one job, by its name."""
+
+    jobs: Mapping[str, Job]
+    of: Posed
+    seeds: int
+    seed: int
+    walks: Callable[[str, str, int | None], tuple[Hook, ...]]
+
+    def __call__(self, name: str) -> Arrays:
+        who, size, number, _ = self.jobs[name]
+        hooks = self.walks(f"{who.name}, {size} frames, seed {number + 1} of {self.seeds}", name, who.recipe.steps)
+        frames, energies = _subset(self.of, size, self.seed, number), self.of.given.energies
+        return trained_part(who, frames, energies, self.of.test, seed=1000 * self.seed + number, hooks=hooks)
 
 
 class _Budget(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -177,18 +177,32 @@ def horizons(
         for arm in of.arms
     }
 
-    def one(name: str) -> Arrays:
-        arm, start = names[name]
-        hooks = world.walk(f"{arm.name}, seed {start}", name, of.recipe.steps)
-        net, seconds = trained_arm(arm, shape, of.recipe, material, seed=start, hooks=hooks)
-        found = {"seconds": np.array(seconds)} | _found(predict(net, held_out).chances, seen)
-        return found | (_anew(net, seen, arm.horizon) if arm.kind == "carried" else {})
-
-    parts = in_parts(list(names), one, done=world.done, hooks=world.parts("trainings"), task="memory")
+    one = _Training(names, shape, of.recipe, material, held_out, seen, world.walks)
+    hooks = world.parts("trainings")
+    parts = in_parts(list(names), one, done=world.done, hooks=hooks, task="memory", executor=world.executor)
     for name in names:
         world.forget(name)
     done = {arm: [parts[name] for name, key in names.items() if key[0] == arm] for arm in of.arms}
     return _figures(of, done, len(held_out), seed)
+
+
+class _Training(NamedTuple):
+    """The training and measurement of one part, by its name."""
+
+    names: Mapping[str, tuple[Arm, int]]
+    shape: Shape
+    recipe: Recipe
+    material: Packed
+    held_out: Sequence[LabelledGene]
+    seen: Packed
+    walks: Callable[[str, str, int | None], tuple[Hook, ...]]
+
+    def __call__(self, name: str) -> Arrays:
+        arm, start = self.names[name]
+        hooks = self.walks(f"{arm.name}, seed {start}", name, self.recipe.steps)
+        net, seconds = trained_arm(arm, self.shape, self.recipe, self.material, seed=start, hooks=hooks)
+        found = {"seconds": np.array(seconds)} | _found(predict(net, self.held_out).chances, self.seen)
+        return found | (_anew(net, self.seen, arm.horizon) if arm.kind == "carried" else {})
 
 
 def _found(chances: Float[np.ndarray, "bases 3"], seen: Packed, prefix: str = "") -> dict[str, np.ndarray]:

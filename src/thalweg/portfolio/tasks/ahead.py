@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.portfolio.data.panel import Panel
 from thalweg.portfolio.tasks.fit import Recipe, fitted
 from thalweg.portfolio.tasks.intervals import LEVELS, Scores, band, reach, volatility
@@ -57,13 +57,14 @@ def ahead(
     seed: int = 0,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
 ) -> Ahead:
     """Forecast the years after a base year, from what companies had reported by then.
 
     **Arguments:** `panel`, of which years after `base` are not looked at; `horizon` in years; `model` by name;
     `recipe` of the network; `drivers`, for the network: growth in the years of the panel until `base` and of the
     horizon (then every company must have reported `base`, and intervals are those of the network without drivers);
-    `seed`; `done`, a store of finished forecasts; `hooks`.
+    `seed`; `done`, a store of finished forecasts; `hooks`; `executor`.
 
     **Raises:** `InputError` for a horizon longer than the histories, and where nothing can be calibrated.
     """
@@ -77,7 +78,8 @@ def ahead(
         )
     steps = horizon + int(behind.max(initial=0))
     first = max(int(moved.years[0]) + FEWEST_YEARS - 1, base - EARLIER)
-    found = rolled(moved, (*range(first, base), base), steps, [model], recipe=recipe, seed=seed, done=done, hooks=hooks)
+    found = rolled(moved, (*range(first, base), base), steps, [model], recipe=recipe, seed=seed, done=done, hooks=hooks,
+                   executor=executor)  # fmt: skip
     scores, wide = found.scores(model), volatility(moved)
     widths = reach(scores, base, LEVELS)
     for year in range(2, steps + 1):

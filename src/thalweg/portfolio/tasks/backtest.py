@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.portfolio.data.panel import Panel
 from thalweg.portfolio.tasks import metrics
 from thalweg.portfolio.tasks.differences import differences
@@ -53,6 +53,7 @@ def backtest(
     seed: int = 0,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
     note: Callable[[str], object] = lambda _: None,
 ) -> Backtest:
     """Forecast from every origin what was not known then, and compare it with what happened.
@@ -62,7 +63,8 @@ def backtest(
     - `panel`; `origins`, the years at whose end is forecast; `horizon` in years; `models` by name.
     - `recipe` of the network; `before`, earlier origins whose errors make the first intervals.
     - `portfolios`, random ones of at most 20 companies with uniformly drawn shares in the footprint at the origin.
-    - `seed` of the network, the portfolios and the bootstrap; `done`, a store of finished forecasts; `hooks`; `note`.
+    - `seed` of the network, the portfolios and the bootstrap; `done`, a store of finished forecasts; `hooks`;
+      `executor`, where forecasts are made; `note`.
 
     **Raises:** `InputError` for origins outside of the panel, a horizon longer than it supports, names that are no
     models, and fewer than 5 companies to compare.
@@ -70,7 +72,8 @@ def backtest(
     origins = tuple(sorted(set(origins)))
     check_origins(panel, origins, horizon)
     every = earlier(panel, origins, before)
-    found = rolled(panel, every, horizon, models, recipe=recipe, seed=seed, done=done, hooks=hooks)
+    found = rolled(panel, every, horizon, models, recipe=recipe, seed=seed, done=done, hooks=hooks,
+                   executor=executor)  # fmt: skip
     compared, scales = _compared(found, origins, models, note)
     places = [every.index(origin) for origin in origins]
     errors, rows, coverage, ends = {}, [], {}, {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.portfolio.data.panel import Panel
 from thalweg.portfolio.data.places import Note, silent
 from thalweg.portfolio.tasks.accounting import weighted_average_carbon_intensity
@@ -101,6 +102,7 @@ def forecast(
     seed: int = 0,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
     note: Note = silent,
 ) -> Forecast:
     """Forecast what a portfolio finances, its shares staying as they are.
@@ -112,7 +114,7 @@ def forecast(
     **Arguments:** `account`, as `accounted` returns it; `horizon` in years; `model` by name; `base`, the last year that
     is looked at, by default the latest one that most of the held companies report; `drivers`, for the model `network`:
     growth in the years of the panel until `base` and of the horizon; `recipe`; `seed`; `done`, a store of finished
-    forecasts; `hooks`; `note`, told what the user ought to know.
+    forecasts; `hooks`; `executor`, where forecasts of earlier years are made; `note`, told what the user ought to know.
 
     **Raises:** `InputError` for a horizon longer than the history supports, drivers with a model that reads none, and a
     portfolio of which no company can be forecast.
@@ -125,7 +127,7 @@ def forecast(
         raise InputError(f"the base year {base} lies outside of the emissions, from {panel.years[0]} to "
                          f"{panel.years[-1]}: choose a year between them.")  # fmt: skip
     found = ahead(panel, horizon, base=base, model=model, recipe=recipe, drivers=drivers, seed=seed, done=done,
-                  hooks=hooks)  # fmt: skip
+                  hooks=hooks, executor=executor)  # fmt: skip
     factors, values = held.over(panel.companies), _over(held, held.value, panel)
     there = np.asarray(np.isfinite(found.median).all(axis=1))
     places = np.flatnonzero(there & (factors > 0))
@@ -135,6 +137,17 @@ def forecast(
     part = estimated(account, horizon, float(np.median(found.volatility)), seed=seed)
     left_out = _left_out(held, panel, there, base, found)
     left_out = {name: why for name, why in left_out.items() if part is None or name not in part.companies}
+    _tell(note, found, left_out, horizon)
+    middle, lower, upper = _sums(found, np.where(there, factors, 0.0), model, seed)
+    if part is not None:
+        middle, lower, upper = added(middle, lower, upper, part)
+    worth = float(values[places].sum()) + (0.0 if part is None else float(part.value.sum()))
+    history = _history(panel, places, factors, base)
+    return Forecast(found, places, factors[places], values[places], base, history, middle, lower, upper, left_out,
+                    worth / held.total, _intensity(found, held, places, part), account, model, part)  # fmt: skip
+
+
+def _tell(note: Note, found: Ahead, left_out: Mapping[str, str], horizon: int) -> None:
     if left_out:
         note(f"{len(left_out)} companies of the portfolio cannot be forecast; the report lists each with its reason.")
     if found.reads is False:
@@ -143,13 +156,6 @@ def forecast(
     if found.calibrated < horizon:
         note(f"Past errors reach {found.calibrated} years ahead; beyond them intervals widen with the square root of "
              "time, which nothing here has tested.")  # fmt: skip
-    middle, lower, upper = _sums(found, np.where(there, factors, 0.0), model, seed)
-    if part is not None:
-        middle, lower, upper = added(middle, lower, upper, part)
-    worth = float(values[places].sum()) + (0.0 if part is None else float(part.value.sum()))
-    history = _history(panel, places, factors, base)
-    return Forecast(found, places, factors[places], values[places], base, history, middle, lower, upper, left_out,
-                    worth / held.total, _intensity(found, held, places, part), account, model, part)  # fmt: skip
 
 
 def _intensity(found: Ahead, held: Attribution, places: np.ndarray, part: Estimated | None) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.methods.parts import in_parts, part_name
 from thalweg.portfolio.data.panel import Panel
 from thalweg.portfolio.tasks.combine import COMBINATIONS, combined
@@ -109,11 +110,13 @@ def rolled(
     seed: int = 0,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
 ) -> Rolled:
     """Forecast with every model at every origin, and combine.
 
     **Arguments:** `panel`; ascending `origins`; `horizon` in years; `models` by name; `recipe` and `seed` of the
-    network; `done`, where finished forecasts are kept; `hooks`, called after each of them.
+    network; `done`, where finished forecasts are kept; `hooks`, called after each of them;
+    `executor`, where they are made.
 
     **Raises:** `InputError` for a name that is no model; `WalkError` where a hook stopped it.
     """
@@ -125,13 +128,9 @@ def rolled(
         for name in names
     }  # fmt: skip
 
-    def compute(part: str) -> Mapping[str, np.ndarray]:
-        name, origin = plan[part]
-        known, began = panel.until(origin), time.perf_counter()
-        found = method(name, recipe=recipe, seed=seed)(known, horizon)
-        return {"forecast": np.asarray(found, np.float64), "seconds": np.array(time.perf_counter() - began)}
-
-    parts = in_parts(list(plan), compute, done=done, hooks=hooks, task="the forecasts at earlier origins")
+    compute = functools.partial(_forecast, plan, panel, horizon, recipe, seed)
+    task = "the forecasts at earlier origins"
+    parts = in_parts(list(plan), compute, done=done, hooks=hooks, task=task, executor=executor)
     forecasts: dict[str, np.ndarray] = {}
     seconds: dict[str, np.ndarray] = {}
     for name in names:
@@ -145,6 +144,15 @@ def rolled(
             forecasts[name] = np.stack([combined(one, members) for one in each])
             seconds[name] = np.sum([seconds[member] for member in members], axis=0)
     return Rolled(panel, tuple(origins), horizon, forecasts, seconds)
+
+
+def _forecast(
+    plan: Mapping[str, tuple[str, int]], panel: Panel, horizon: int, recipe: Recipe | None, seed: int, part: str
+) -> Mapping[str, np.ndarray]:
+    name, origin = plan[part]
+    known, began = panel.until(origin), time.perf_counter()
+    found = method(name, recipe=recipe, seed=seed)(known, horizon)
+    return {"forecast": np.asarray(found, np.float64), "seconds": np.array(time.perf_counter() - began)}
 
 
 def chosen(panel: Panel, least_years: int = 1, since: int | None = None) -> Panel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.diagnostics.critical import Moments, binder, moments, susceptibility
 from thalweg.diagnostics.crossing import Crossings, crossings
 from thalweg.landscapes import PairwiseSigns
@@ -51,6 +52,7 @@ def critical(
     seed: int = 0,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
 ) -> Critical:
     """Find where the Binder cumulants of a family of unfrustrated systems cross.
 
@@ -66,7 +68,7 @@ def critical(
     if len(systems) < 2:
         raise InputError("critical: one size has nothing to cross: give at least two.")
     sizes = sorted(systems)
-    looked = _Looks(systems, seed, done, hooks)
+    looked = _Looks(systems, seed, done, hooks, executor)
     low, high = window or _whole_range(systems[sizes[0]])
     coarse = looked(0, sizes[:2], np.geomspace(low, high, _LOOK), max(200, draws // 10))
     low, high = _bracket(coarse, sizes[:2])
@@ -105,8 +107,15 @@ class Draws(NamedTuple):
 class _Looks:
     """All sizes at some temperatures, part by part."""
 
-    def __init__(self, systems: Mapping[int, PairwiseSigns], seed: int, done: Store | None, hooks: tuple[Hook, ...]):
-        self.systems, self.seed, self.done, self.hooks = systems, seed, done, hooks
+    def __init__(
+        self,
+        systems: Mapping[int, PairwiseSigns],
+        seed: int,
+        done: Store | None,
+        hooks: tuple[Hook, ...],
+        executor: Executor | None,
+    ):
+        self.systems, self.seed, self.done, self.hooks, self.executor = systems, seed, done, hooks, executor
 
     def __call__(self, look: int, sizes: list[int], heats: np.ndarray, draws: int) -> dict[int, Draws]:
         tasks = {}
@@ -117,17 +126,30 @@ class _Looks:
                 name = part_name("look", seed=self.seed, look=look, heat=float(heat), draws=draws, **known)
                 tasks[name] = size, place, float(heat)
 
-        def compute(name: str) -> dict[str, np.ndarray]:
-            size, place, heat = tasks[name]
-            key = jax.random.fold_in(jax.random.key(self.seed), (look * 1_000_003 + size) * 101 + place)
-            return _drawn(self.systems[size], heat, draws, key)
-
-        found = in_parts(list(tasks), compute, done=self.done, hooks=self.hooks, task="critical")
+        compute = functools.partial(
+            _looked, tasks, {size: self.systems[size] for size in sizes}, self.seed, look, draws
+        )
+        found = in_parts(
+            list(tasks), compute, done=self.done, hooks=self.hooks, task="critical", executor=self.executor
+        )
         together = {size: [found[name] for name, task in tasks.items() if task[0] == size] for size in sizes}
         return {
             size: Draws(heats, np.stack([p["order"] for p in parts]), np.stack([p["energy"] for p in parts]))
             for size, parts in together.items()
         }
+
+
+def _looked(
+    tasks: Mapping[str, tuple[int, int, float]],
+    systems: Mapping[int, PairwiseSigns],
+    seed: int,
+    look: int,
+    draws: int,
+    name: str,
+) -> dict[str, np.ndarray]:
+    size, place, heat = tasks[name]
+    key = jax.random.fold_in(jax.random.key(seed), (look * 1_000_003 + size) * 101 + place)
+    return _drawn(systems[size], heat, draws, key)
 
 
 def _order_and_energy(chains: Any) -> tuple[np.ndarray, np.ndarray]:

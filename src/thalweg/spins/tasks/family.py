@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.landscapes import PairwiseSigns
 from thalweg.session import hear_kernels
 from thalweg.spins.data.lattices import CORRECTION, aligned, lattice, length_of
@@ -90,12 +90,26 @@ def _window(text: str | None) -> tuple[float, float] | None:
 
 
 def study(
-    of: Family, *, temperatures: str | None, draws: int, seed: int, done: Store | None, hooks: tuple[Hook, ...]
+    of: Family,
+    *,
+    temperatures: str | None,
+    draws: int,
+    seed: int,
+    done: Store | None,
+    hooks: tuple[Hook, ...],
+    executor: Executor | None = None,
 ) -> Studied:
     """Find the crossing of a family and put it into numbers with their intervals."""
     hear_kernels()
     found = critical(
-        of.systems, window=_window(temperatures), draws=draws, power=of.power, seed=seed, done=done, hooks=hooks
+        of.systems,
+        window=_window(temperatures),
+        draws=draws,
+        power=of.power,
+        seed=seed,
+        done=done,
+        hooks=hooks,
+        executor=executor,
     )
     met = found.crossings
     at, height = met.critical, met.universal

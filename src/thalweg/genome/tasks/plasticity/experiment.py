@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -32,26 +33,20 @@ def run(lab: AbstractLab, plan: Plan, world: World | None = None) -> Outcomes:
     """
     plan.check(np.asarray(lab.levels))
     of, seeds = _Run(lab, plan, world or World(), lab.template()), range(plan.start, plan.start + plan.seeds)
-    starts = of.in_order("pretraining", [(seed,) for seed in seeds], of.start)
+    starts = of.in_order("pretraining", [(seed,) for seed in seeds], functools.partial(_start, lab))
     models = {seed: _with(of.template, part) for (seed,), part in starts.items()}
     kinds = {"methylation": "methylation", "permuted": "permuted", "ewc": "fisher"}
     wanted = [kind for arm, kind in kinds.items() if arm == "methylation" or arm in plan.arms]
     measured = of.in_order(
         "maps", [(kind, seed) for kind in wanted for seed in seeds],
-        lambda kind, seed, hooks: of.measured(models[seed], kind, seed),
+        functools.partial(_measured, lab, plan, models),
     )  # fmt: skip
     found = {key: _unpacked(of.template, part) for key, part in measured.items()}
     held = {arm: {seed: of.held(found, arm, seed) for seed in seeds} for arm in plan.arms if arm in MAPS}
 
-    def end(arm: str, strength: float, seed: int, hooks: tuple[Hook, ...]) -> Arrays:
-        optimiser = optimiser_of(
-            arm, lab.optimiser, strength=strength, held=held[arm][seed] if arm in MAPS else None,
-            anchor=models[seed], fisher=found.get(("fisher", seed)),
-        )  # fmt: skip
-        return _scored(lab, lab.tuned(models[seed], optimiser, seed, hooks))
-
+    fisher = {seed: found.get(("fisher", seed)) for seed in seeds}
     jobs = [(arm, strength, seed) for seed in seeds for arm in plan.arms for strength in plan.strengths(arm)]
-    ends = of.in_order("fine-tuning", jobs, end)
+    ends = of.in_order("fine-tuning", jobs, functools.partial(_end, lab, held, models, fisher))
     before = {name: np.array([float(starts[seed,][name]) for seed in seeds]) for name in MEASURES}
     after = {
         arm: {
@@ -83,11 +78,10 @@ class _Run(NamedTuple):
         lab = part_name("lab", levels=np.asarray(self.lab.levels), **self.lab.told)
         names = {part_name(task, key=list(key), of=self._follows(task, key[0]), lab=lab): key for key in keys}
 
-        def one(name: str) -> Arrays:
-            words = f"{task}: {', '.join(str(part) for part in names[name])}"
-            return compute(*names[name], self.world.walk(words, name, None))
-
-        found = in_parts(list(names), one, done=self.world.done, hooks=self.world.parts(task), task="plasticity")
+        one, hooks = functools.partial(_part, task, names, compute, self.world.walks), self.world.parts(task)
+        found = in_parts(
+            list(names), one, done=self.world.done, hooks=hooks, task="plasticity", executor=self.world.executor
+        )
         for name in names:
             self.world.forget(name)
         return {names[name]: part for name, part in found.items()}
@@ -98,23 +92,6 @@ class _Run(NamedTuple):
             return {"strata": self.plan.strata, "ranked": self.plan.ranked and task == "fine-tuning"}
         return {"ranked": self.plan.ranked} if task == "fine-tuning" and kind in MAPS else {}
 
-    def start(self, seed: int, hooks: tuple[Hook, ...]) -> Arrays:
-        """A pretrained network and its scores."""
-        model = self.lab.pretrained(seed, hooks)
-        leaves = jax.tree.leaves(eqx.filter(model, eqx.is_array))
-        return {f"leaf{place}": np.asarray(leaf) for place, leaf in enumerate(leaves)} | _scored(self.lab, model)
-
-    def measured(self, model: PyTree, kind: str, seed: int) -> Arrays:
-        """A map with its repeatability, or the Fisher information, as the leaves that it has."""
-        if kind == "fisher":
-            return _leaves(of_mean_one(self.lab.fisher(model, seed)))
-        levels = np.asarray(self.lab.levels)
-        if kind == "permuted":
-            strata = None if self.plan.strata is None else np.asarray(self.plan.strata)
-            levels = permuted_levels(levels, seed, strata)
-        one, other = self.lab.energies(model, levels, seed)
-        return _leaves(joined(one, other)) | {"repeatability": np.asarray(repeatability(one, other))}
-
     def held(self, found: dict[tuple, PyTree], arm: str, seed: int) -> PyTree:
         """How far each connection is held in an arm that has a map."""
         methylation, permuted = (
@@ -122,6 +99,53 @@ class _Run(NamedTuple):
             for tree in (found.get((kind, seed)) for kind in ("methylation", "permuted"))
         )
         return map_of(arm, methylation, permuted, seed)
+
+
+# Functions of the parts, at the top of the module so that they can travel
+
+
+def _part(task: str, names: Mapping[str, tuple], compute: Callable[..., Arrays], walks: Any, name: str) -> Arrays:
+    words = f"{task}: {', '.join(str(part) for part in names[name])}"
+    return compute(*names[name], walks(words, name, None))
+
+
+def _start(lab: AbstractLab, seed: int, hooks: tuple[Hook, ...]) -> Arrays:
+    """A pretrained network and its scores."""
+    model = lab.pretrained(seed, hooks)
+    leaves = jax.tree.leaves(eqx.filter(model, eqx.is_array))
+    return {f"leaf{place}": np.asarray(leaf) for place, leaf in enumerate(leaves)} | _scored(lab, model)
+
+
+def _measured(
+    lab: AbstractLab, plan: Plan, models: Mapping[int, PyTree], kind: str, seed: int, hooks: tuple[Hook, ...]
+) -> Arrays:
+    """A map with its repeatability, or the Fisher information, as the leaves that it has."""
+    if kind == "fisher":
+        return _leaves(of_mean_one(lab.fisher(models[seed], seed)))
+    levels = np.asarray(lab.levels)
+    if kind == "permuted":
+        strata = None if plan.strata is None else np.asarray(plan.strata)
+        levels = permuted_levels(levels, seed, strata)
+    one, other = lab.energies(models[seed], levels, seed)
+    return _leaves(joined(one, other)) | {"repeatability": np.asarray(repeatability(one, other))}
+
+
+def _end(
+    lab: AbstractLab,
+    held: Mapping[str, Mapping[int, PyTree]],
+    models: Mapping[int, PyTree],
+    fisher: Mapping[int, PyTree],
+    arm: str,
+    strength: float,
+    seed: int,
+    hooks: tuple[Hook, ...],
+) -> Arrays:
+    """The scores after the fine-tuning of one arm."""
+    optimiser = optimiser_of(
+        arm, lab.optimiser, strength=strength, held=held[arm][seed] if arm in MAPS else None, anchor=models[seed],
+        fisher=fisher[seed],
+    )  # fmt: skip
+    return _scored(lab, lab.tuned(models[seed], optimiser, seed, hooks))
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 import xarray
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.learning.model.problem import Problem
 from thalweg.learning.tasks.many.sizes import Sizes, finite_size, windows
 from thalweg.learning.tasks.many.slowing import Slowing, slowing_down
@@ -52,20 +52,21 @@ def beside(
     seed: int = 0,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
 ) -> Beside:
     """Measure around a transition that is known.
 
     **Arguments:** `parameter`, the name of the order parameter of the trainings; `lambda_c`, `None` where there is no
     transition, and the `bounds` that were searched; `trained`, independent trainings at each of 28 decays; `slowing`,
     relaxation times on both sides; `sizes`, numbers of items for the posterior at temperature one over them, whose
-    order parameter is the `norm`: that of the weights has no cumulant that crosses.
+    order parameter is the `norm`: that of the weights has no cumulant that crosses; `executor`, where all of it runs.
 
     **Raises:** `InputError` where slowing or sizes are asked for and there is no transition.
     """
     if lambda_c is None and (slowing or sizes):
         raise InputError("transition: --slowing and --sizes look around lambda_c, but no transition was found.")
     keys = jax.random.split(jax.random.key(seed), 3)
-    kept: dict[str, Any] = {"done": done, "hooks": hooks}
+    kept: dict[str, Any] = {"done": done, "hooks": hooks, "executor": executor}
     picture, slow, scaled = None, None, None
     if trained:
         low, high = bounds if lambda_c is None else (_PICTURE[0] * lambda_c, _PICTURE[1] * lambda_c)

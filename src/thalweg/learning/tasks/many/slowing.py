@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from thalweg.core.errors import InputError
-from thalweg.core.hooks import Hook, Store
+from thalweg.core.hooks import Executor, Hook, Store
 from thalweg.diagnostics.curvature import lowest_modes
 from thalweg.learning.energy import Regularised
 from thalweg.learning.model.problem import Problem
@@ -75,6 +76,7 @@ def slowing_down(
     max_steps: int = 100_000,
     done: Store | None = None,
     hooks: tuple[Hook, ...] = (),
+    executor: Executor | None = None,
 ) -> Slowing:
     """Follow the relaxation of the lowest state at each weight decay; needs float64.
 
@@ -84,7 +86,8 @@ def slowing_down(
 
     **Arguments:** `lambdas`, at least three increasing decays; `lambda_c`, by default where straight lines through the
     softest curvatures of both sides say that they vanish (right for a transition of second order, whose softest
-    curvature is linear on both sides); `starts`, descents per decay; `done`, `hooks`: kept parts, one per decay.
+    curvature is linear on both sides); `starts`, descents per decay; `done`, `hooks`, `executor`: of the
+    parts, one per decay.
 
     **Raises:** `InputError` for unusable decays, a state that is no minimum, or a problem outside JAX.
 
@@ -95,8 +98,8 @@ def slowing_down(
     told = {"start": _bytes(weights), "program": _program(problem, weights), "steps": max_steps}
     names = {part_name("slowing", decay=float(decay), **told): float(decay) for decay in decays}
     found = in_parts(
-        list(names), lambda name: _relaxation(problem, weights, names[name], max_steps), done=done, hooks=hooks,
-        task="slowing_down",
+        list(names), functools.partial(_part, problem, weights, names, max_steps), done=done, hooks=hooks,
+        task="slowing_down", executor=executor,
     )  # fmt: skip
     rows = np.array([[float(part[kind]) for kind in _KINDS] for part in found.values()])
     curvature, predicted, measured = rows.T
@@ -108,6 +111,12 @@ def slowing_down(
 
 
 _KINDS = ("curvature", "predicted", "measured")
+
+
+def _part(
+    problem: Problem, weights: PyTree, names: Mapping[str, float], max_steps: int, name: str
+) -> dict[str, np.ndarray]:
+    return _relaxation(problem, weights, names[name], max_steps)
 
 
 def _relaxation(problem: Problem, weights: PyTree, decay: float, max_steps: int) -> dict[str, np.ndarray]:

@@ -66,7 +66,7 @@ def trainings(
     found = sweep(
         problem.at,
         values,
-        eqx.Partial(_trained, cooled(steps) if optimiser is None else optimiser, steps),
+        eqx.Partial(_trained, optimiser, steps),
         eqx.Partial(_start, problem),
         observe=eqx.Partial(_observed, problem),
         key=key,
@@ -149,6 +149,8 @@ def _start(problem: Problem, key: Key[Array, ""]) -> PyTree:
 
 
 def _trained(optimiser: Any, steps: int, energy: Regularised, x0: PyTree, key: Key[Array, ""]) -> Solution:
+    # Made here, because functions of Optax do not travel to another process.
+    optimiser = cooled(steps) if optimiser is None else optimiser
     return train(x0, from_loss(_height), Whole(energy), optimiser, key=key, steps=steps, throw=False)
 
 
