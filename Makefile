@@ -5,7 +5,7 @@ PYTHON ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup tour test test-slow lint docs bench lock clean
+.PHONY: help setup tour test test-slow lint docs bench release lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +41,9 @@ docs: $(READY) ## the documentation in docs/_build/html, notebooks executed, war
 
 bench: $(READY) ## every benchmark; results go to benchmarks/results
 	@sh tools/bench.sh $(BIN)/python $(ARGS)
+
+release: $(READY) ## build wheel and sdist, and use the wheel in empty environments of every Python found
+	@$(BIN)/python tools/release_check.py $(ARGS)
 
 lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 takes the newest of everything)
 	@sh tools/lock.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the potential that comes with the package, on the sample of ethanol; about ten minutes on a quiet core.
+# Trains the potential that comes with the package, on the sample of ethanol; about five minutes on a quiet core.
 set -eu
 cd "$(dirname "$0")/../.."
 out="${1:-build/ethanol_gfn2_potential}"
