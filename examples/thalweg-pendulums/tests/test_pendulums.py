@@ -39,11 +39,8 @@ def test_soft_springs_pin_the_kink():
 
 
 def test_the_announced_method_is_found_by_name():
-    energy, x0 = Pendulums(), jnp.linspace(0.1, 6.2, 12)
-    known = thalweg.relax(energy, x0).value
-    np.testing.assert_allclose(
-        thalweg.relax(energy, x0, "steepest", tol=1e-6, max_steps=200_000).value, known, atol=1e-4
-    )
+    hanging = thalweg.relax(Pendulums(turns=0.0), jnp.linspace(0.1, 1.0, 12), "steepest", tol=1e-6, max_steps=100_000)
+    np.testing.assert_allclose(hanging.value, 0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
