@@ -93,9 +93,8 @@ def checked(python: str, wheel: Path) -> None:
         used(folder)
         extras = sorted(set(project()["optional-dependencies"]) - FOR_DEVELOPERS)
         asked(*pip, "--dry-run", f"thalweg[{','.join(extras)}] @ {wheel.as_uri()}", where=folder)
-        say(
-            f"Python {told['python'].split()[0]}, JAX {told['jax']['version']}: imports, runs, extras {', '.join(extras)} resolve"
-        )
+        where = f"Python {told['python'].split()[0]}, JAX {told['jax']['version']}"
+        say(f"{where}: imports, runs, extras {', '.join(extras)} resolve")
 
 
 def used(folder: Path) -> None:
