@@ -77,6 +77,9 @@ def _kept(value: Any) -> Any:
 
 
 def _is_place(key: str, value: Any) -> bool:
+    paths = value if isinstance(value, list) else [value]
+    if paths and all(isinstance(path, str) and path.startswith("/") for path in paths):
+        return True
     return (isinstance(value, list) and len(value) > 16) or key in ("out", "report") or key.endswith("_file")
 
 
