@@ -44,8 +44,8 @@ def asked(*command: str | Path, where: Path, fails: bool = False) -> str:
     return done.stderr if fails else done.stdout
 
 
-def built() -> tuple[Path, Path]:
-    """Wheel and sdist; the wheel of the sdist must hold the same files."""
+def built() -> Path:
+    """The wheel, beside an sdist; the wheel of the sdist must hold the same files."""
     shutil.rmtree(BUILT, ignore_errors=True)
     asked(sys.executable, "-m", "hatchling", "build", "-d", BUILT, where=REPOSITORY)
     (wheel,), (sdist,) = BUILT.glob("*.whl"), BUILT.glob("*.tar.gz")
@@ -61,7 +61,7 @@ def built() -> tuple[Path, Path]:
         (again,) = (Path(folder) / "again").glob("*.whl")
         if names(wheel) != names(again):
             raise SystemExit(f"release: sdist and checkout differ in {sorted(names(wheel) ^ names(again))[:5]}.")
-    return wheel, sdist
+    return wheel
 
 
 def names(wheel: Path) -> set[str]:
@@ -125,7 +125,7 @@ def pythons() -> list[str]:
 
 
 def main() -> None:
-    wheel, _ = built()
+    wheel = built()
     for python in sys.argv[1:] or pythons():
         checked(python, wheel)
 

@@ -28,7 +28,7 @@ def test_the_contracts():
 
 def test_stiff_springs_give_the_continuum():
     differences = [abs(kink(Pendulums(k, 1.0), count=60).result["relative_difference"]) for k in (1.0, 4.0, 9.0)]
-    # The lattice's first correction falls with 1/stiffness (Braun & Kivshar, section 3).
+    # What the lattice corrects falls as gravity/stiffness, the squared spacing over the squared width of the kink.
     assert differences[0] > differences[1] > differences[2]
     assert differences[2] < 0.01
 

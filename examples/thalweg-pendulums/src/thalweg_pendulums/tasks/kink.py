@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -39,8 +38,8 @@ def kink(
 
     **Raises:** `WalkError` where a relaxation does not converge.
     """
-    shape = (lambda centre: _continuum(energy, count, centre)) if start is None else (lambda centre: start)
-    rest = relax(energy, shape((count - 1) / 2), on_chunk=hooks).value
+    begin = _continuum(energy, count) if start is None else start
+    rest = relax(energy, begin, on_chunk=hooks).value
     # The same kink one pendulum further on: what leaves at one end comes in at the other, a turn later.
     moved = jnp.concatenate([jnp.zeros(1, rest.dtype), rest[:-1]])
     path = find_path(energy, rest, relax(energy, moved).value, images=images, throw=False)
@@ -55,7 +54,7 @@ def kink(
     return Kink(result, rest, path.arc, path.energies)
 
 
-def _continuum(energy: Pendulums, count: int, centre: float) -> Float[Array, " pendulums"]:
-    """The kink of stiff springs: `4 atan exp((i - centre) / width)`."""
+def _continuum(energy: Pendulums, count: int) -> Float[Array, " pendulums"]:
+    """The kink of stiff springs in the middle of the chain: `4 atan exp((i - middle) / width)`."""
     width = jnp.sqrt(energy.stiffness / energy.gravity)
-    return 4 * jnp.arctan(jax.lax.exp((jnp.arange(count) - centre) / width))
+    return 4 * jnp.arctan(jnp.exp((jnp.arange(count) - (count - 1) / 2) / width))
