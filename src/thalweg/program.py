@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any
 import click
 
 from thalweg.console import WORDS
+from thalweg.core.atomic import is_full
 from thalweg.core.errors import ThalwegError, WalkError
 
 STOPPED = 130  # what shells say of a command that was interrupted
@@ -180,7 +180,7 @@ def _explained(error: Exception) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return "the memory is not enough: choose a smaller batch or system, or a machine with more."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and is_full(error):
         return f"the disk is full ({error.filename or error.strerror}): free some space and go on."
     if isinstance(error, RuntimeError) and "nable to initialize backend" in text:
         return f"JAX cannot start ({text.rstrip('.')}): unset JAX_PLATFORMS, or see `thalweg doctor`."

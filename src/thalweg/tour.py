@@ -69,9 +69,7 @@ class Tour:
         claims = self.claims()
         held = sum(claim.holds for _, claim in claims)
         systems = len({told.chapter.system for told in self._told})
-        summary = (
-            f"{held} of {len(claims)} claims hold, measured on this machine; {systems} of the nine systems so far."
-        )
+        summary = f"{held} of {len(claims)} claims hold, measured on this machine; {systems} of the nine systems."
         progress = None if done else Progress(finished, len(sections), self._step, self._seconds_left())
         return Page(_TITLE, summary, sections, "done" if done else "running", progress=progress)
 
